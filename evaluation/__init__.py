@@ -1,0 +1,1 @@
+"""Metrics, the published protocols and the report on a batch."""

@@ -1,0 +1,1 @@
+"""PySpark entry points: a thin ``main`` over functions from DataFrame to DataFrame."""

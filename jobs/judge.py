@@ -1,0 +1,199 @@
+"""Rows as they came to rows as the contract has them, each with every reason against it."""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import fsspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pyspark.sql import Column, DataFrame, SparkSession, Window
+from pyspark.sql import functions as F
+from pyspark.sql.types import ArrayType, DataType, StructType
+
+from jobs.source import (
+    UNITS,
+    Constant,
+    Delivery,
+    FromColumn,
+    FromColumns,
+    FromPosition,
+    HashOf,
+    Now,
+    Origin,
+    TableSource,
+    file_format,
+)
+from schemas.contract import Column as ContractColumn
+from schemas.contract import contract
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+REASONS, RAW, FILE = "_reasons", "_raw", "_file"
+MICROSECOND = timedelta(microseconds=1)
+
+
+def read_table(spark: SparkSession, delivery: Delivery, spec: TableSource) -> DataFrame:
+    """Read a table's files, joined where the source says so.
+
+    Returns:
+        the files' columns as struct ``_raw`` and the file's name as ``_file``.
+    """
+    frame = _read_files(spark, delivery.of(spec.files)).withColumn(FILE, F.col("_metadata.file_name"))
+    for join in spec.join:
+        beside = _read_files(spark, delivery.of(join.files)).dropDuplicates([join.by])
+        frame = frame.join(beside, on=join.by, how="left")
+    raw = [name for name in frame.columns if name != FILE]
+    return frame.select(F.struct(*(F.col(f"`{name}`") for name in raw)).alias(RAW), FILE)
+
+
+def _read_files(spark: SparkSession, files: list[str]) -> DataFrame:
+    match file_format(files[0]):
+        case "parquet":
+            return _with_nanoseconds_as_times(spark.read.parquet(*files), files[0])
+        case "csv":
+            return spark.read.csv(files, header=True, mode="PERMISSIVE")
+        case _:
+            return spark.read.json(files, primitivesAsString=True, mode="PERMISSIVE")
+
+
+def _with_nanoseconds_as_times(frame: DataFrame, file: str) -> DataFrame:
+    """Spark reads Parquet's nanosecond times as numbers; make times of them, in microseconds."""
+    with fsspec.open(file, "rb") as head:
+        schema = pq.read_schema(head)
+    for field in schema:
+        if pa.types.is_timestamp(field.type) and field.type.unit == "ns":
+            micros = (F.col(f"`{field.name}`") / 1000).cast("long")
+            frame = frame.withColumn(field.name, F.timestamp_micros(micros))
+    return frame
+
+
+def judge(raw: DataFrame, table: str, spec: TableSource) -> DataFrame:
+    """Map raw rows onto a contract and say what is wrong with each.
+
+    Args:
+        raw: ``_raw`` and ``_file``, as ``read_table`` gives them.
+        table: name of the contract.
+        spec: how the source fills it.
+
+    Returns:
+        the contract's columns, ``_raw``, ``_file``, and ``_reasons`` array<string>, empty for a
+        good row.
+    """
+    agreed = contract(table)
+    origins = spec.origins()
+    came = raw.schema[RAW].dataType
+    mapped = raw.select(
+        RAW,
+        FILE,
+        *(
+            _value(origins.get(column.name), column, came).alias(column.name)
+            for column in agreed.columns
+        ),
+    )
+    if spec.distinct:
+        mapped = mapped.dropDuplicates(list(agreed.key))
+    found = [reason for c in agreed.columns for reason in _column_reasons(c, origins.get(c.name))]
+    found += [F.when(F.expr(rule.where), F.lit(rule.reason)) for rule in agreed.row_rules]
+    found.append(_repeated(agreed.key))
+    return mapped.withColumn(REASONS, F.filter(F.array(*found), lambda reason: reason.isNotNull()))
+
+
+def with_unknown_items(listens: DataFrame, items: DataFrame) -> DataFrame:
+    """Add a reason to each listen whose ``item_id`` is no key of ``items``."""
+    known = items.select("item_id", F.lit(True).alias("_known"))
+    reason = F.when(
+        F.col("item_id").isNotNull() & F.col("_known").isNull(),
+        F.array(_said("item_id is not in items", F.col("item_id"))),
+    ).otherwise(F.array().cast("array<string>"))
+    joined = listens.join(known, on="item_id", how="left")
+    return joined.withColumn(REASONS, F.concat(REASONS, reason)).drop("_known")
+
+
+def _value(origin: Origin | None, column: ContractColumn, raw: StructType) -> Column:
+    """The value of one of our columns, null where it does not fit the type."""
+    target = _spark_type(column)
+    match origin:
+        case None:
+            return F.lit(None).cast(target)
+        case Constant():
+            return F.lit(origin.constant).cast(target)
+        case Now():
+            return F.current_timestamp()
+        case HashOf():
+            parts = [F.coalesce(_raw(name).cast("string"), F.lit("")) for name in origin.hash_of]
+            return F.substring(F.sha2(F.concat_ws("\u001f", *parts), 256), 1, 32)
+        case FromColumns():
+            values = F.array(*(_raw(name).try_cast("float") for name in origin.columns))
+            return F.when(F.forall(values, lambda value: value.isNotNull()), values)
+        case FromPosition():
+            last = F.max(_raw(origin.position)).over(Window.partitionBy(_raw(origin.within)))
+            back = (last - _raw(origin.position)) * int(origin.step / MICROSECOND)
+            return F.timestamp_micros((F.lit(int(origin.ends_at.timestamp() * 1e6)) - back).cast("long"))
+        case FromColumn():
+            return _from_column(origin, target, raw[origin.column].dataType)
+
+
+def _from_column(origin: FromColumn, target: str, theirs: DataType) -> Column:
+    value = _raw(origin.column)
+    if origin.unit is not None:
+        micros = value.try_cast("double") * UNITS[origin.unit]
+        if target == "timestamp":
+            return F.timestamp_micros(F.round(micros).cast("long"))
+        return F.round(micros / UNITS["ms"]).cast(target)  # durations are kept in ms
+    if target == "array<string>" and not isinstance(theirs, ArrayType):
+        words = F.split(value, re.escape(origin.split)) if origin.split else F.array(value)
+        return F.when(value.isNotNull(), words.cast(target))
+    return value.try_cast(target)
+
+
+def _raw(name: str) -> Column:
+    return F.col(RAW)[name]
+
+
+def _spark_type(column: ContractColumn) -> str:
+    return column.type_name  # the contract's physical types are Spark's
+
+
+def _column_reasons(column: ContractColumn, origin: Origin | None) -> Iterator[Column]:
+    """What may be wrong with one column's value, each null where it is not."""
+    value = F.col(column.name)
+    if isinstance(origin, FromColumn):
+        came = _raw(origin.column)
+        lost = came.isNotNull() & value.isNull()
+        yield F.when(lost, _said(f"{column.name} is no {column.type_name}", came))
+        if column.required:
+            yield F.when(came.isNull(), F.lit(f"{column.name} is missing"))
+    elif column.required:
+        yield F.when(value.isNull(), F.lit(f"{column.name} is missing"))
+    if column.minimum is not None:
+        yield F.when(value < column.minimum, _said(f"{column.name} is below {column.minimum}", value))
+    if column.maximum is not None:
+        yield F.when(value > column.maximum, _said(f"{column.name} is above {column.maximum}", value))
+    if column.min_length is not None:
+        short = F.length(value) < column.min_length
+        yield F.when(short, F.lit(f"{column.name} is shorter than {column.min_length}"))
+    if column.allowed:
+        listed = ", ".join(column.allowed)
+        yield F.when(~value.isin(*column.allowed), _said(f"{column.name} is none of {listed}", value))
+    shortest, longest = column.length
+    if shortest is not None:
+        yield F.when(F.size(value).between(0, shortest - 1), _said(f"{column.name} has fewer than {shortest} entries", F.size(value)))
+    if longest is not None:
+        yield F.when(F.size(value) > longest, _said(f"{column.name} has more than {longest} entries", F.size(value)))
+
+
+def _repeated(key: tuple[str, ...]) -> Column:
+    """The second and later rows of one key; which row is first does not depend on the engine."""
+    order = Window.partitionBy(*key).orderBy(FILE, F.xxhash64(F.col(RAW)))
+    named = " and ".join(key)
+    again = (F.row_number().over(order) > 1) & F.col(key[0]).isNotNull()
+    return F.when(again, F.lit(f"{named} repeats an earlier row's"))
+
+
+def _said(sentence: str, value: Column) -> Column:
+    """A reason, and the value in brackets: what stands before the bracket is the kind of fault."""
+    return F.concat(F.lit(f"{sentence} ("), F.coalesce(value.cast("string"), F.lit("null")), F.lit(")"))

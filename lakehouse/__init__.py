@@ -1,0 +1,1 @@
+"""Where tables live, which version counts, and what stops a bad batch."""

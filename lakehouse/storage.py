@@ -1,0 +1,148 @@
+"""Where everything lies under one URI, and how tables are opened.
+
+::
+
+    LAKEHOUSE/
+      tables/NAME/          Delta tables, one per contract
+      staging/RUN/NAME/     what a job has written and no gate has passed yet
+      models/BATCH/         weights and side-car
+      checkpoints/BATCH/    Ray Train's own
+      reports/RUN/          validation report
+"""
+
+from __future__ import annotations
+
+import uuid
+from typing import TYPE_CHECKING
+
+import fsspec
+import pyarrow as pa
+from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
+from deltalake.exceptions import TableNotFoundError
+
+from schemas.contract import contract
+from schemas.errors import BatchError, InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from lakehouse.batches import Batch
+
+# Both engines must be able to read and write every table.
+TABLE_PROPERTIES = {"delta.enableDeletionVectors": "false"}
+
+
+class Lakehouse:
+    """The tables, models and reports under one URI.
+
+    Args:
+        uri: a local folder, or any URI that fsspec and Delta both know (``s3://…``).
+    """
+
+    def __init__(self, uri: str) -> None:
+        self.filesystem, path = fsspec.core.url_to_fs(uri)
+        self.uri = self.filesystem.unstrip_protocol(path).removeprefix("file://").rstrip("/")
+
+    def table_uri(self, table: str) -> str:
+        """Where the Delta table of that contract lies."""
+        return f"{self.uri}/tables/{contract(table).name}"
+
+    def staging_uri(self, run_id: str, table: str) -> str:
+        """Where a run writes rows that no reader may see yet."""
+        return f"{self.uri}/staging/{run_id}/{contract(table).name}"
+
+    def model_uri(self, batch_id: str) -> str:
+        """Where a batch keeps its weights."""
+        return f"{self.uri}/models/{batch_id}"
+
+    def report_uri(self, run_id: str) -> str:
+        """Where the validation report of a run lies."""
+        return f"{self.uri}/reports/{run_id}/index.html"
+
+    def check_writable(self) -> None:
+        """Write and delete one small file, so that a closed door is met before any work.
+
+        Raises:
+            InputError: the lakehouse cannot be written.
+        """
+        probe = f"{self.uri}/.probe-{uuid.uuid4().hex}"
+        try:
+            self.filesystem.makedirs(self.uri, exist_ok=True)
+            self.filesystem.pipe_file(probe, b"")
+            self.filesystem.rm(probe)
+        except OSError as error:
+            raise InputError(
+                f"the lakehouse {self.uri} cannot be written ({error.strerror or error}): "
+                "give another --lakehouse, or the right to write there"
+            ) from error
+
+    def write_text(self, uri: str, text: str) -> None:
+        """Write a small file whole: under another name first, then renamed."""
+        aside = f"{uri}.{uuid.uuid4().hex}"
+        self.filesystem.makedirs(uri.rsplit("/", 1)[0], exist_ok=True)
+        self.filesystem.pipe_file(aside, text.encode())
+        self.filesystem.mv(aside, uri)
+
+    def ensure(self, table: str) -> DeltaTable:
+        """Open a table at its newest version, and make it from its contract if there is none."""
+        agreed = contract(table)
+        by_batch = "batch_id" in agreed.key and len(agreed.key) > 1
+        return DeltaTable.create(
+            self.table_uri(table),
+            schema=agreed.arrow_schema,
+            mode="ignore",
+            partition_by=["batch_id"] if by_batch else None,
+            configuration=TABLE_PROPERTIES,
+        )
+
+    def open(self, table: str, version: int | None = None) -> DeltaTable:
+        """Open a table and check it against its contract.
+
+        Raises:
+            InputError: there is no such table.
+            ContractError: the table does not fit its contract.
+        """
+        try:
+            found = DeltaTable(self.table_uri(table), version=version)
+        except TableNotFoundError as error:
+            raise InputError(f"the lakehouse {self.uri} has no table {table}") from error
+        contract(table).check(pa.schema(found.schema().to_arrow()))
+        return found
+
+    def exists(self, table: str) -> bool:
+        """Whether the table has been made."""
+        return DeltaTable.is_deltatable(self.table_uri(table))
+
+    def append(self, table: str, rows: pa.Table, transaction: str | None = None) -> None:
+        """Append rows in one commit; with a transaction name, a second time changes nothing."""
+        target = self.ensure(table)
+        if transaction is not None and target.transaction_version(transaction) is not None:
+            return
+        names = [Transaction(app_id=transaction, version=1)] if transaction else None
+        write_deltalake(
+            target,
+            rows.cast(contract(table).arrow_schema),
+            mode="append",
+            commit_properties=CommitProperties(app_transactions=names, max_commit_retries=20),
+        )
+
+    def read(
+        self, table: str, batch: Batch, columns: Sequence[str] | None = None
+    ) -> pa.Table:
+        """Read a table as a batch sees it: the inputs it pinned, or the rows it published.
+
+        Raises:
+            BatchError: the batch neither pinned nor published the table.
+        """
+        found = self.open(table, batch.version_of(table))
+        partition = [("batch_id", "=", batch.batch_id)] if table in batch.tables else None
+        return found.to_pyarrow_table(
+            partitions=partition, columns=list(columns) if columns else None
+        )
+
+    def files(self, table: str, batch: Batch) -> list[str]:
+        """The Parquet files that hold a batch's rows of a table it published."""
+        if table not in batch.tables:
+            raise BatchError(f"batch {batch.batch_id} has not published {table}")
+        found = self.open(table, batch.version_of(table))
+        return found.file_uris([("batch_id", "=", batch.batch_id)])

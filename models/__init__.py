@@ -1,0 +1,1 @@
+"""Feature layout, item vectors and user models: NumPy and PyTorch only."""

@@ -1,0 +1,141 @@
+"""Item vectors from co-occurrence: the arithmetic on one partition, for Spark to add up.
+
+A row of the matrix M is an item, a column a *context*: the creator, a genre or the language of
+what was played near it in the same session. Contexts instead of neighbouring items make a small,
+dense matrix out of sparse histories, in which two items that never met can still be alike; without
+creators and genres the neighbours themselves are the contexts.
+
+M holds shifted positive pointwise mutual information with smoothed contexts (Levy, Goldberg and
+Dagan, TACL 2015), and its right singular subspace is found by block power iteration (Halko,
+Martinsson and Tropp, SIAM Review 2011). Items stay where they are: only matrices of one row per
+context travel.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy import sparse
+
+from models.features import unit
+
+OVERSAMPLING = 16  # columns beyond those that are kept, which make the iteration accurate
+
+
+def positive_pmi(
+    counts: sparse.csr_matrix,
+    context_total: np.ndarray,
+    block: np.ndarray,
+    shift: float,
+    smoothing: float,
+) -> sparse.csr_matrix:
+    """Shifted positive PMI of some items' counts, each block of contexts by itself.
+
+    Args:
+        counts: (items, contexts) how often each item met each context.
+        context_total: (contexts,) how often each context was met by all items.
+        block: (contexts,) int, the block (creators, genres, …) of each context.
+        shift: its logarithm is subtracted.
+        smoothing: power of ``context_total``.
+
+    Returns:
+        (items, contexts) float32, only entries above zero.
+    """
+    blocks = int(block.max(initial=0)) + 1
+    member = sparse.csr_matrix((np.ones(len(block)), (np.arange(len(block)), block)))
+    smooth = context_total**smoothing
+    block_total = np.bincount(block, smooth, blocks)
+    met = counts.tocoo()
+    item_total = np.asarray((counts @ member).todense())[met.row, block[met.col]]
+    chance = item_total * smooth[met.col] / block_total[block[met.col]]
+    value = np.log(met.data / chance) - np.log(shift)
+    kept = value > 0
+    return sparse.csr_matrix(
+        (value[kept].astype(np.float32), (met.row[kept], met.col[kept])), shape=counts.shape
+    )
+
+
+def start_block(contexts: int, size: int, seed: int) -> np.ndarray:
+    """An orthonormal random block to begin with, (contexts, size + oversampling) float32."""
+    columns = min(size + OVERSAMPLING, contexts)
+    block = np.random.default_rng(seed).standard_normal((contexts, columns))
+    return np.linalg.qr(block)[0].astype(np.float32)
+
+
+def power_step(rows: sparse.csr_matrix, block: np.ndarray) -> np.ndarray:
+    """A partition's share of MᵀM·Q, (contexts, columns) float32; the shares add up."""
+    return np.asarray(rows.T @ (rows @ block), np.float32)
+
+
+def gram(rows: sparse.csr_matrix, block: np.ndarray) -> np.ndarray:
+    """A partition's share of (M·Q)ᵀ(M·Q), (columns, columns) float64; the shares add up."""
+    projected = np.asarray(rows @ block, np.float64)
+    return projected.T @ projected
+
+
+def projection(block: np.ndarray, total_gram: np.ndarray, size: int) -> np.ndarray:
+    """The map from contexts to vectors, (contexts, size) float32: M times it is U·Σ.
+
+    Columns are the right singular vectors of M in falling order, each with the sign that makes its
+    largest entry positive, and zeros where M has fewer.
+    """
+    values, vectors = np.linalg.eigh(total_gram)
+    kept = np.argsort(values)[::-1][:size]
+    right = block @ vectors[:, kept]  # (contexts, kept)
+    largest = np.abs(right).argmax(axis=0)
+    right *= np.sign(right[largest, np.arange(right.shape[1])])
+    out = np.zeros((len(block), size), np.float32)
+    out[:, : right.shape[1]] = right
+    return out
+
+
+def context_sums(
+    own: sparse.csr_matrix, vectors: np.ndarray, support: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """A partition's share of the evidence about each context.
+
+    Args:
+        own: (items, contexts) 1 where a context (creator, genre, language) describes the item.
+        vectors: (items, d) unit vectors, zeros where there is none.
+        support: (items,) plays behind each vector.
+
+    Returns:
+        sums of the vectors by context (contexts, d), and of their support (contexts,).
+    """
+    evidence = support * (np.abs(vectors).sum(axis=1) > 0)
+    weighted = own.T @ sparse.diags(evidence.astype(np.float64))
+    return np.asarray(weighted @ vectors, np.float32), np.asarray(weighted.sum(axis=1)).ravel()
+
+
+def content_vectors(
+    own: sparse.csr_matrix, is_creator: np.ndarray, means: np.ndarray, evidence: np.ndarray
+) -> np.ndarray:
+    """What an item's creator, genres and language say about it, (items, d) unit float32.
+
+    The creator's mean counts the more the more evidence it stands on; genres fill the rest, each
+    the less the fewer plays it has.
+
+    Args:
+        own: as in ``context_sums``.
+        is_creator: (contexts,) bool.
+        means: (contexts, d) unit mean vectors.
+        evidence: (contexts,) plays behind each mean.
+    """
+    creators = own @ sparse.diags(is_creator.astype(np.float32))
+    others = own @ sparse.diags((~is_creator) * evidence / (evidence + GENRE_PRIOR))
+    by_creator = unit(np.asarray(creators @ means))
+    by_genre = unit(np.asarray(others @ means))
+    plays = np.asarray(creators @ evidence)
+    trust = (plays / (plays + CREATOR_PRIOR))[:, None]
+    return unit(trust * by_creator + (1 - trust) * by_genre)
+
+
+def blend(vectors: np.ndarray, content: np.ndarray, support: np.ndarray) -> np.ndarray:
+    """Co-occurrence weighted by its support against content, (items, d) unit float32."""
+    evidence = (support * (np.abs(vectors).sum(axis=1) > 0))[:, None]
+    return unit((evidence * vectors + CONTENT_PRIOR * content) / (evidence + CONTENT_PRIOR))
+
+
+# Plays that a prior is worth; chosen on the windows before the last of thirtymusic_events.
+CONTENT_PRIOR = 5.0
+CREATOR_PRIOR = 1.0
+GENRE_PRIOR = 5.0

@@ -1,0 +1,1 @@
+"""Ray entry points: a thin ``main`` over Ray Train and Ray Data."""

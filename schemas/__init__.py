@@ -1,0 +1,1 @@
+"""What each table contains: data contracts and what is derived from them."""

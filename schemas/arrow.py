@@ -1,0 +1,30 @@
+"""The one pair of ways between matrices and list columns."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+
+
+def list_column(matrix: np.ndarray) -> pa.ListArray:
+    """A (N, d) matrix as N lists of d float32, without copying rows one by one."""
+    rows, width = matrix.shape
+    offsets = pa.array(np.arange(0, rows * width + 1, width, dtype=np.int32))
+    flat = pa.array(np.ascontiguousarray(matrix, np.float32).reshape(-1))
+    return pa.ListArray.from_arrays(offsets, flat)
+
+
+def matrix(column: pa.ListArray | pa.ChunkedArray) -> np.ndarray:
+    """N lists of d float32 as a (N, d) matrix.
+
+    Raises:
+        ValueError: the lists differ in length, or one is null.
+    """
+    if isinstance(column, pa.ChunkedArray):
+        column = column.combine_chunks()
+    offsets = column.offsets.to_numpy()
+    width = int(offsets[1] - offsets[0]) if len(column) else 0
+    if column.null_count or (np.diff(offsets) != width).any():
+        raise ValueError("not every row holds a vector of the same length")
+    flat = column.values.to_numpy()[offsets[0] : offsets[-1]]
+    return flat.astype(np.float32, copy=False).reshape(len(column), width)

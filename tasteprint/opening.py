@@ -1,0 +1,70 @@
+"""Opening a batch: which moment it stands for, and which versions of its inputs it reads."""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+from datetime import UTC, datetime, timedelta
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pyarrow.compute as pc
+
+from lakehouse.batches import Batch, BatchRegistry
+from schemas.errors import InputError
+
+if TYPE_CHECKING:
+    from lakehouse.storage import Lakehouse
+
+INPUTS = ("items", "users", "onboarding", "listens")
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def open_batch(
+    lake: Lakehouse, holdout_days: float, as_of: datetime | None = None, settings: str = ""
+) -> Batch:
+    """Open a batch on the lakehouse as it is now.
+
+    Args:
+        lake: the lakehouse.
+        holdout_days: without ``as_of``, the batch stands this long before the last event, so that
+            what came after can tell how good it is.
+        as_of: the moment itself.
+        settings: what the run was asked for; a run with the same may take the batch up again.
+
+    Raises:
+        InputError: there are no listens, or none before the moment.
+    """
+    parents = {table: lake.ensure(table).version() for table in INPUTS}
+    played = lake.open("listens", parents["listens"]).to_pyarrow_table(columns=["played_at"])
+    first, last = pc.min_max(played["played_at"]).as_py().values()
+    if last is None:
+        raise InputError(f"{lake.uri} has no listens: run jobs/ingest.py first")
+    # Just after the last event when nothing is held out: a play at as_of itself comes after it.
+    moment = as_of or last - timedelta(days=holdout_days) + timedelta(microseconds=1)
+    if first >= moment.astimezone(UTC):
+        day = "%Y-%m-%d %H:%M"
+        raise InputError(
+            f"no event lies before {moment:{day}} UTC: the first is at {first:{day}}, the last at "
+            f"{last:{day}}; hold out fewer days"
+        )
+    return BatchRegistry(lake).open(moment, parents, settings, code_version())
+
+
+def settings_hash(**settings: object) -> str:
+    """A short hash of what a run was asked for."""
+    said = "\n".join(f"{name}={settings[name]}" for name in sorted(settings))
+    return hashlib.sha256(said.encode()).hexdigest()[:16]
+
+
+def code_version() -> str:
+    """Version of the package, and the commit where the code is a checkout."""
+    version = metadata.version("tasteprint")
+    commit = subprocess.run(
+        ["git", "-C", str(ROOT), "rev-parse", "--short", "HEAD"],  # noqa: S607
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return f"{version}+{commit.stdout.strip()}" if commit.returncode == 0 else version
