@@ -66,7 +66,7 @@ def _with_nanoseconds_as_times(frame: DataFrame, file: str) -> DataFrame:
         schema = pq.read_schema(head)
     for field in schema:
         if pa.types.is_timestamp(field.type) and field.type.unit == "ns":
-            micros = (F.col(f"`{field.name}`") / 1000).cast("long")
+            micros = F.expr(f"`{field.name}` div 1000")  # "/" would go through a double
             frame = frame.withColumn(field.name, F.timestamp_micros(micros))
     return frame
 
@@ -130,8 +130,9 @@ def _value(origin: Origin | None, column: ContractColumn, raw: StructType) -> Co
             values = F.array(*(_raw(name).try_cast("float") for name in origin.columns))
             return F.when(F.forall(values, lambda value: value.isNotNull()), values)
         case FromPosition():
-            last = F.max(_raw(origin.position)).over(Window.partitionBy(_raw(origin.within)))
-            back = (last - _raw(origin.position)) * int(origin.step / MICROSECOND)
+            position = _raw(origin.position).try_cast("double")  # in text, 9 comes after 10
+            last = F.max(position).over(Window.partitionBy(_raw(origin.within)))
+            back = (last - position) * int(origin.step / MICROSECOND)
             return F.timestamp_micros((F.lit(int(origin.ends_at.timestamp() * 1e6)) - back).cast("long"))
         case FromColumn():
             return _from_column(origin, target, raw[origin.column].dataType)
@@ -142,11 +143,11 @@ def _from_column(origin: FromColumn, target: str, theirs: DataType) -> Column:
     if origin.unit is not None:
         micros = value.try_cast("double") * UNITS[origin.unit]
         if target == "timestamp":
-            return F.timestamp_micros(F.round(micros).cast("long"))
-        return F.round(micros / UNITS["ms"]).cast(target)  # durations are kept in ms
-    if target == "array<string>" and not isinstance(theirs, ArrayType):
+            return F.timestamp_micros(F.round(micros).try_cast("long"))  # a cast makes NaN 1970
+        return F.round(micros / UNITS["ms"]).try_cast(target)  # durations are kept in ms
+    if target.startswith("array") and not isinstance(theirs, ArrayType):
         words = F.split(value, re.escape(origin.split)) if origin.split else F.array(value)
-        return F.when(value.isNotNull(), words.cast(target))
+        return F.when(value.isNotNull(), words.try_cast(target))
     return value.try_cast(target)
 
 
@@ -179,6 +180,9 @@ def _column_reasons(column: ContractColumn, origin: Origin | None) -> Iterator[C
     if column.allowed:
         listed = ", ".join(column.allowed)
         yield F.when(~value.isin(*column.allowed), _said(f"{column.name} is none of {listed}", value))
+    if column.is_vector:
+        odd = F.exists(value, lambda x: x.isNull() | F.isnan(x) | (F.abs(x) == float("inf")))
+        yield F.when(odd, _said(f"{column.name} holds what is no finite number", value))
     shortest, longest = column.length
     if shortest is not None:
         yield F.when(F.size(value).between(0, shortest - 1), _said(f"{column.name} has fewer than {shortest} entries", F.size(value)))

@@ -27,7 +27,7 @@ import difflib
 import hashlib
 import json
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import fsspec
@@ -36,7 +36,7 @@ import pyarrow.csv
 import pyarrow.json
 import pyarrow.parquet as pq
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
 from schemas.contract import Column, contract, contract_names
 from schemas.errors import InputError
@@ -91,7 +91,7 @@ class FromPosition(_Strict):
 
     position: str
     within: str
-    ends_at: datetime
+    ends_at: AwareDatetime
     step: timedelta
 
 
@@ -183,8 +183,9 @@ def check_source(source_file: str, data: str) -> Delivery:
             if not files[pattern]:
                 wrong.append(f"{table}: no file matches {pattern} in {data}")
                 continue
-            heads = [_head(filesystem, name, wrong) for name in files[pattern]]
-            schema = _side_by_side(schema, next((head for head in heads if head), pa.schema([])))
+            heads = {name: _head(filesystem, name, wrong) for name in files[pattern]}
+            wrong += _differences({name: head for name, head in heads.items() if head})
+            schema = _side_by_side(schema, next(filter(None, heads.values()), pa.schema([])))
         wrong += _mapping_faults(table, spec, schema)
     if wrong:
         listed = "\n".join(f"  - {line}" for line in wrong)
@@ -203,7 +204,7 @@ def load_source(source_file: str) -> Source:
             source = Source.model_validate(yaml.safe_load(file))
     except OSError as error:
         raise InputError(f"the source file {source_file} cannot be read: {error}") from error
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise InputError(f"the source file {source_file} is no YAML: {error}") from error
     except ValidationError as error:
         listed = "\n".join(f"  - {line}" for line in complaints(error))
@@ -212,7 +213,7 @@ def load_source(source_file: str) -> Source:
     if unknown or not {"items", "listens"} <= set(source.tables):
         raise InputError(
             f"the source file {source_file} must fill items and listens, and may fill "
-            f"{', '.join(set(FILLED) - {'items', 'listens'})}"
+            "users and onboarding"
             + (f"; it names {', '.join(unknown)}" if unknown else "")
         )
     return source
@@ -238,9 +239,46 @@ def _head(filesystem: fsspec.AbstractFileSystem, name: str, wrong: list[str]) ->
             if table.num_rows == 0:
                 wrong.append(f"{name} is empty (a header and no rows)")
             return pa.schema([(column, pa.string()) for column in table.column_names])
+    except InputError as error:
+        wrong.append(str(error))
+        return None
     except (pa.ArrowException, OSError) as error:
         wrong.append(f"{name} cannot be read: {str(error).splitlines()[0]}")
         return None
+
+
+def _differences(heads: dict[str, pa.Schema]) -> Iterator[str]:
+    """Where the files of one glob differ; Spark reads them all as it reads the first.
+
+    It takes the columns of CSV by their position, and a Parquet column of another type as an error.
+    """
+    first, agreed = next(iter(heads.items()), ("", pa.schema([])))
+    kind = file_format(first) if first else ""
+    for name, head in heads.items():
+        if file_format(name) != kind:
+            yield f"{name} is {file_format(name)} and {first} is {kind}: give each its own table"
+        elif kind == "csv" and head.names != agreed.names:
+            yield (
+                f"{name} has the columns {', '.join(head.names)}, and {first} has "
+                f"{', '.join(agreed.names)}: the same, in the same order, are needed"
+            )
+        elif kind == "parquet":
+            types = {field.name: field.type for field in agreed}
+            for field in head:
+                if not _alike(field.type, types.get(field.name)):
+                    theirs = types.get(field.name, "missing")
+                    yield f"{field.name!r} is {field.type} in {name}, and {theirs} in {first}"
+
+
+def _alike(one: pa.DataType, other: pa.DataType | None) -> bool:
+    return one == other or (_is_text(one) and other is not None and _is_text(other))
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    value = kind.value_type if pa.types.is_dictionary(kind) else kind
+    return (
+        pa.types.is_string(value) or pa.types.is_large_string(value) or pa.types.is_string_view(value)
+    )
 
 
 def _whole_lines(head: bytes) -> bytes:
@@ -282,12 +320,18 @@ def _type_faults(
     ours = column.arrow.type
     if pa.types.is_timestamp(ours):
         number = pa.types.is_integer(theirs) or pa.types.is_floating(theirs)
+        if origin.unit is not None and pa.types.is_temporal(theirs):
+            yield f"{table}.{column.name}: {origin.column!r} is a time already: leave out its unit"
         if number and origin.unit is None:
             yield (
                 f"{table}.{column.name}: {origin.column!r} is a number ({theirs}); say its unit "
                 "as {column: " + origin.column + ", unit: s} (or ms, us)"
             )
-        fits = number or pa.types.is_temporal(theirs) or pa.types.is_string(theirs)
+        fits = number or pa.types.is_temporal(theirs) or _is_text(theirs)
+    elif pa.types.is_date(ours):
+        fits = pa.types.is_temporal(theirs) or _is_text(theirs)
+    elif pa.types.is_integer(ours):
+        fits = not (pa.types.is_nested(theirs) or pa.types.is_temporal(theirs))
     elif pa.types.is_list(ours):
         fits = not pa.types.is_struct(theirs)
     else:

@@ -114,7 +114,13 @@ class BatchRegistry:
         return batch
 
     def record(self, batch_id: str, **changes: Any) -> Batch:
-        """Write what a step has made: mappings are merged, everything else is replaced."""
+        """Write what a step has made: mappings are merged, everything else is replaced.
+
+        Raises:
+            BatchError: there is no such batch, or it would become live without ``promote``.
+        """
+        if changes.get("state") == "live":
+            raise BatchError(f"batch {batch_id} becomes live by `tasteprint batches promote` alone")
 
         def update(batches: dict[str, Batch]) -> dict[str, Batch]:
             old = _one(batches, batch_id)

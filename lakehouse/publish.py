@@ -140,15 +140,20 @@ def _statistics(footer: pq.FileMetaData) -> dict[str, Any]:
     """Row count, and the range of each string or integer column, so that readers can skip files."""
     low: dict[str, Any] = {}
     high: dict[str, Any] = {}
+    untold = {"batch_id"}  # the log has the partition already
     for group in range(footer.num_row_groups):
         for index in range(footer.num_columns):
             column = footer.row_group(group).column(index)
-            seen = column.statistics
-            if seen is None or not seen.has_min_max or not isinstance(seen.min, str | int):
+            name, seen = column.path_in_schema, column.statistics
+            if seen is not None and seen.null_count == column.num_values:
                 continue
-            name = column.path_in_schema
+            if seen is None or not seen.has_min_max or type(seen.min) not in (str, int):
+                untold.add(name)  # a range of the other parts alone would hide this one's rows
+                continue
             low[name] = min(low.get(name, seen.min), seen.min)
             high[name] = max(high.get(name, seen.max), seen.max)
-    low.pop("batch_id", None)
-    high.pop("batch_id", None)
+    nested = {name for name in low if "." in name}
+    for name in untold | nested:
+        low.pop(name, None)
+        high.pop(name, None)
     return {"numRecords": footer.num_rows, "minValues": low, "maxValues": high}

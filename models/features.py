@@ -195,7 +195,8 @@ class FeatureBuilder:
             known = column >= 0
             width = self.layout[name].width
             cell = events.query[known] * width + column[known]
-            shares = np.bincount(cell, weight[known], queries * width).reshape(queries, width)
+            shares = np.bincount(cell, weight[known], queries * width).astype(float)
+            shares = shares.reshape(queries, width)
             total = shares.sum(axis=1, keepdims=True)
             found[name] = np.divide(shares, total, out=shares, where=total > 0), total[:, 0] > 0
         return found

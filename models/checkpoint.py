@@ -1,0 +1,66 @@
+"""Weights as safetensors with a JSON side-car; nothing is ever unpickled."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from importlib import metadata
+from typing import TYPE_CHECKING, Any
+
+import fsspec
+from safetensors.torch import load, save
+
+from models.user_model import UserModel, UserModelConfig
+
+if TYPE_CHECKING:
+    from models.layout import FeatureLayout
+
+WEIGHTS, SIDE_CAR = "model.safetensors", "model.json"
+LIBRARIES = ("torch", "safetensors", "numpy")
+
+
+def save_model(model: UserModel, uri: str, **about: Any) -> str:
+    """Write weights and side-car to a folder; returns the SHA-256 of the weights.
+
+    The side-car is written last: a folder without one holds no model.
+    """
+    weights = save({name: value.contiguous() for name, value in model.state_dict().items()})
+    digest = hashlib.sha256(weights).hexdigest()
+    side_car = {
+        "kind": "user_autoencoder",
+        "sha256": digest,
+        "config": model.config.model_dump(mode="json"),
+        "libraries": {name: metadata.version(name) for name in LIBRARIES},
+        **about,
+    }
+    filesystem, folder = fsspec.core.url_to_fs(uri)
+    filesystem.makedirs(folder, exist_ok=True)
+    for name, content in ((WEIGHTS, weights), (SIDE_CAR, json.dumps(side_car).encode())):
+        filesystem.pipe_file(f"{folder}/{name}.partial", content)
+        filesystem.mv(f"{folder}/{name}.partial", f"{folder}/{name}")
+    return digest
+
+
+def load_model(uri: str, layout: FeatureLayout | None = None) -> UserModel:
+    """Read a model, ready to embed.
+
+    Args:
+        uri: folder of ``save_model``.
+        layout: of the rows that it will be given.
+
+    Raises:
+        ValueError: the weights are not those the side-car speaks of, or the layout is another; the
+            message lists the differences.
+    """
+    filesystem, folder = fsspec.core.url_to_fs(uri)
+    weights = filesystem.cat_file(f"{folder}/{WEIGHTS}")
+    side_car = json.loads(filesystem.cat_file(f"{folder}/{SIDE_CAR}"))
+    if hashlib.sha256(weights).hexdigest() != side_car["sha256"]:
+        raise ValueError(f"{uri}: the weights are not those that {SIDE_CAR} speaks of")
+    config = UserModelConfig.model_validate(side_car["config"])
+    if layout is not None and config.layout != layout:
+        differences = "; ".join(config.layout.differences(layout))
+        raise ValueError(f"{uri} reads feature rows of another layout: {differences}")
+    model = UserModel(config)
+    model.load_state_dict(load(weights))
+    return model.eval()

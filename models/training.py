@@ -1,0 +1,192 @@
+"""One step of fitting a user model, and what is measured between steps. No Ray."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from pydantic import BaseModel, ConfigDict
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from models.user_model import UserModel, reconstruction_loss
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+class TrainingConfig(BaseModel):
+    """How a user model is fitted; of no interest once it is."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    epochs: int = 10
+    """Passes in which every user is seen once on average."""
+    batch_size: int = 128
+    """Users per step, over all workers."""
+    learning_rate: float = 1e-3
+    """Highest rate of AdamW; it rises for a tenth of the steps and then falls to zero."""
+    weight_decay: float = 1e-2
+    """Of the corrections and decoders; the maps and the mixture are free."""
+    targets: int = 4
+    """Items that a user played next, drawn for each step."""
+    negatives: int = 1024
+    """Items drawn in proportion to popularity, shared by a step's users."""
+    hide: float = 0.3
+    """Chance that a known group is hidden in a step."""
+    reconstruction: float = 0.1
+    """Weight of the decoders' loss beside that of the next plays."""
+    seed: int = 0
+    """Seed of starts, hiding, targets and negatives."""
+
+
+@dataclass(frozen=True)
+class ItemTable:
+    """The items as they would be without one fold of the users.
+
+    Attributes:
+        vectors: (items, VECTOR_SIZE) float32, zeros where nothing is known.
+        cumulative: (items,) float64, running sum of the items' shares of all plays.
+    """
+
+    vectors: Tensor
+    cumulative: np.ndarray
+
+    @classmethod
+    def of(cls, vectors: np.ndarray, support: np.ndarray) -> ItemTable:
+        """Build the table from vectors and plays, (items,) each at least 0."""
+        share = support / max(support.sum(), 1)
+        return cls(torch.from_numpy(np.ascontiguousarray(vectors)), np.cumsum(share))
+
+    @property
+    def known(self) -> np.ndarray:
+        """Which items somebody in the other folds played, (items,) bool."""
+        return np.diff(self.cumulative, prepend=0.0) > 0
+
+    def draw(self, count: int, rng: np.random.Generator) -> np.ndarray:
+        """Items in proportion to popularity, (count,) int64."""
+        drawn = np.searchsorted(self.cumulative, rng.random(count) * self.cumulative[-1])
+        return np.minimum(drawn, len(self.cumulative) - 1)
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Some users of one fold.
+
+    Attributes:
+        features, present: as ``UserModel.forward`` takes them.
+        targets: for each user the indices of items played next, at least one.
+        fold: whose item table they use.
+    """
+
+    features: Tensor
+    present: Tensor
+    targets: Sequence[np.ndarray]
+    fold: int
+
+
+class Trainer:
+    """Holds what is thrown away after training: optimiser, schedule, random numbers.
+
+    Args:
+        model: a ``UserModel``, or one wrapped for several workers.
+        inner: the same model without its wrapping.
+        config: how to train.
+        steps: of the whole training.
+        rank: of the worker; workers draw different targets.
+    """
+
+    def __init__(
+        self, model: nn.Module, inner: UserModel, config: TrainingConfig, steps: int, rank: int = 0
+    ) -> None:
+        self.model, self.inner, self.config = model, inner, config
+        self.rng = np.random.default_rng([config.seed, rank])
+        free = [inner.user_map, inner.item_map, inner.mix, inner.nobody, inner.log_scale]
+        names = {id(parameter) for parameter in free}
+        decayed = [p for p in inner.parameters() if id(p) not in names]
+        self.optimizer = torch.optim.AdamW(
+            [
+                {"params": decayed, "weight_decay": config.weight_decay},
+                {"params": free, "weight_decay": 0.0},
+            ],
+            lr=config.learning_rate,
+        )
+        self.schedule = torch.optim.lr_scheduler.OneCycleLR(
+            self.optimizer, config.learning_rate, total_steps=max(steps, 10), pct_start=0.1
+        )
+
+    def step(self, examples: Examples, items: ItemTable) -> float:
+        """Fit one batch; returns its loss."""
+        self.model.train()
+        loss = self.loss(examples, items)
+        self.optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(self.inner.parameters(), 1.0)
+        self.optimizer.step()
+        if self.schedule.last_epoch + 1 < self.schedule.total_steps:
+            self.schedule.step()
+        return float(loss.detach())
+
+    def loss(self, examples: Examples, items: ItemTable) -> Tensor:
+        """Next plays against popular items, pair by pair, and the groups reconstructed.
+
+        The pairwise logistic loss (Rendle et al., BPR, UAI 2009) is averaged over all pairs.
+        """
+        chosen = np.stack([self._some(targets) for targets in examples.targets])  # (B, T)
+        drawn = items.draw(self.config.negatives, self.rng)  # (N,)
+        pool = torch.from_numpy(np.concatenate([chosen.ravel(), drawn]))
+        shown = self._hide(examples.present)
+        users, pooled = self.model(examples.features, shown, items.vectors[pool])
+        scale = self.inner.log_scale.exp().clamp(max=100.0)
+        targets = pooled[: chosen.size].view(*chosen.shape, -1)  # (B, T, size)
+        liked = torch.einsum("bd,btd->bt", users, targets) * scale  # (B, T)
+        other = users @ pooled[chosen.size :].T * scale  # (B, N)
+        own = torch.from_numpy(_own(examples.targets, drawn))  # (B, N)
+        pairs = F.softplus(other[:, None, :] - liked[:, :, None]) * ~own[:, None, :]  # (B, T, N)
+        ranking = pairs.sum() / ((~own).sum() * chosen.shape[1]).clamp(min=1)
+        return 5 * ranking + self.config.reconstruction * self._reconstruction(users, examples)
+
+    def _some(self, targets: np.ndarray) -> np.ndarray:
+        return targets[self.rng.integers(0, len(targets), self.config.targets)]
+
+    def _hide(self, present: Tensor) -> Tensor:
+        drawn = torch.from_numpy(self.rng.random(tuple(present.shape)) >= self.config.hide)
+        return present * drawn
+
+    def _reconstruction(self, users: Tensor, examples: Examples) -> Tensor:
+        decoded = self.inner.decode(users)
+        total = users.new_zeros(())
+        for position, group in enumerate(self.inner.config.layout.groups):
+            known = examples.present[:, position]
+            values = examples.features[:, group.slice]
+            loss = reconstruction_loss(group, decoded[group.name], values)
+            total = total + (loss * known).sum() / known.sum().clamp(min=1)
+        return total
+
+
+def _own(targets: Sequence[np.ndarray], drawn: np.ndarray) -> np.ndarray:
+    """Which of the drawn items each user plays next, (B, N) bool: they are no negatives."""
+    return np.stack([np.isin(drawn, own) for own in targets])
+
+
+@torch.no_grad()
+def validation_auc(
+    model: UserModel, batches: Sequence[Examples], items: dict[int, ItemTable], seed: int
+) -> float:
+    """How often a user's next plays score above items drawn by popularity, mean over users."""
+    model.eval()
+    rng = np.random.default_rng(seed)
+    found: list[float] = []
+    for batch in batches:
+        table = items[batch.fold]
+        drawn = table.draw(1000, rng)
+        users = model.users(batch.features, batch.present)  # (B, size)
+        other = (users @ model.items(table.vectors[drawn]).T).numpy()  # (B, 1000)
+        for row, own in enumerate(batch.targets):
+            liked = (model.items(table.vectors[own]) @ users[row]).numpy()
+            rest = np.sort(other[row][~np.isin(drawn, own)])
+            below = np.searchsorted(rest, liked, "left") + np.searchsorted(rest, liked, "right")
+            found.append(float(below.mean() / 2 / max(len(rest), 1)))
+    return float(np.mean(found)) if found else float("nan")

@@ -1,0 +1,141 @@
+"""The user model: named groups in, a unit vector out, and a tower for items beside it.
+
+The vector begins as what is known to be good, a mixture of the user's average item vectors, and
+learns corrections to it::
+
+    user = normalise(P_u · Σ_g softmax(mix)_g · taste_g  +  gate · f(groups, presence bits))
+    item = normalise(P_i · v                             +  gate · h(v))
+
+with P_u and P_i starting as one isometry and f and h as zero: before the first step the dot
+product of a user and an item is the cosine of the average and the item. Hiding whole groups in
+training (Volkovs et al., DropoutNet, NeurIPS 2017) lets one model serve a listener of ten years and
+one of ten seconds. Decoders reconstruct the groups from the vector, so that it keeps what the next
+play alone would not ask for.
+"""
+
+from __future__ import annotations
+
+import torch
+from pydantic import BaseModel, ConfigDict
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from models.layout import VECTOR_SIZE, FeatureLayout, Group
+
+
+class UserModelConfig(BaseModel):
+    """What a user model is made of; kept beside its weights."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    layout: FeatureLayout
+    """The groups of the feature rows that it reads."""
+    size: int = 128
+    """Numbers of a user's vector."""
+    hidden: int = 128
+    """Width of the hidden layers."""
+    gate: float = 0.1
+    """How much the learnt corrections weigh beside the average; small, for they overfit first."""
+    dropout: float = 0.1
+    """Share of hidden units dropped in training."""
+    start: tuple[str, ...] = ("taste_180d", "creators", "onboarding")
+    """Vector groups that the mixture begins with."""
+
+
+class UserModel(nn.Module):
+    """Encoder, decoders and item tower."""
+
+    def __init__(self, config: UserModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        groups = config.layout.groups
+        self.vector_groups = [group for group in groups if group.kind == "vector"]
+        isometry = _isometry(config.size)
+        self.user_map = nn.Parameter(isometry.clone())
+        self.item_map = nn.Parameter(isometry.clone())
+        begins = [3.0 if group.name in config.start else 0.0 for group in self.vector_groups]
+        self.mix = nn.Parameter(torch.tensor(begins))
+        self.nobody = nn.Parameter(isometry.sum(dim=1) / VECTOR_SIZE**0.5)
+        width = config.layout.width + len(groups)
+        self.norm = nn.BatchNorm1d(config.layout.width, affine=False)
+        self.user_net = _correction(width, config)
+        self.item_net = _correction(VECTOR_SIZE, config)
+        self.decoders = nn.ModuleDict(
+            {group.name: nn.Linear(config.size, group.width) for group in groups}
+        )
+        self.log_scale = nn.Parameter(torch.tensor(10.0).log())
+
+    def forward(self, features: Tensor, present: Tensor, items: Tensor) -> tuple[Tensor, Tensor]:
+        """Users and items on one sphere; one call, so that gradients of both are synchronised.
+
+        Args:
+            features: (B, layout.width) float32, zeros where a group is missing.
+            present: (B, groups) float32 of 0 and 1.
+            items: (N, VECTOR_SIZE) float32.
+
+        Returns:
+            (B, size) and (N, size) float32, rows of length 1.
+        """
+        return self.users(features, present), self.items(items)
+
+    def users(self, features: Tensor, present: Tensor) -> Tensor:
+        """Encode users, (B, size) unit rows; the arguments as in ``forward``."""
+        bits = torch.repeat_interleave(present, self._widths(present.device), dim=1)  # (B, width)
+        known = self.norm(features) * bits  # (B, width)
+        correction = self.user_net(torch.cat([known, present], dim=1))  # (B, size)
+        taste, heard = self._taste(features, present)  # (B, VECTOR_SIZE), (B, 1)
+        base = taste @ self.user_map.T + (1 - heard) * self.nobody  # (B, size)
+        return F.normalize(base + self.config.gate * correction, dim=1)  # (B, size)
+
+    def items(self, vectors: Tensor) -> Tensor:
+        """Place items on the users' sphere, (N, size) unit rows."""
+        base = vectors @ self.item_map.T  # (N, size)
+        return F.normalize(base + self.config.gate * self.item_net(vectors), dim=1)  # (N, size)
+
+    def decode(self, users: Tensor) -> dict[str, Tensor]:
+        """Reconstruct each group from the vectors, by name, (B, group.width) before any softmax."""
+        return {name: decoder(users) for name, decoder in self.decoders.items()}
+
+    def _taste(self, features: Tensor, present: Tensor) -> tuple[Tensor, Tensor]:
+        names = self.config.layout.names
+        bits = torch.stack(
+            [present[:, names.index(group.name)] for group in self.vector_groups], dim=1
+        )  # (B, vector groups)
+        weight = torch.softmax(self.mix.expand_as(bits).masked_fill(bits == 0, -1e4), dim=1) * bits
+        stacked = torch.stack([features[:, group.slice] for group in self.vector_groups], dim=1)
+        taste = (weight[:, :, None] * stacked).sum(dim=1)  # (B, VECTOR_SIZE)
+        return taste, (bits.sum(dim=1, keepdim=True) > 0).to(taste.dtype)
+
+    def _widths(self, device: torch.device) -> Tensor:
+        return torch.tensor([group.width for group in self.config.layout.groups], device=device)
+
+
+def reconstruction_loss(group: Group, decoded: Tensor, values: Tensor) -> Tensor:
+    """How far a decoded group is from what it was, per row, (B,); about 1 for a guess.
+
+    Args:
+        group: says what its columns are.
+        decoded: (B, group.width), as ``UserModel.decode`` gives it.
+        values: (B, group.width) of the feature rows.
+    """
+    if group.kind == "vector":
+        return 1 - F.cosine_similarity(decoded, values, dim=1)
+    if group.kind == "amounts":
+        return F.smooth_l1_loss(decoded, values, reduction="none").mean(dim=1)
+    entropy = -(values * F.log_softmax(decoded, dim=1)).sum(dim=1)
+    return entropy / max(1.0, torch.tensor(float(group.width)).log().item())
+
+
+def _isometry(size: int) -> Tensor:
+    """The same columns of length 1, at right angles, for every model, (size, VECTOR_SIZE)."""
+    generator = torch.Generator().manual_seed(7)
+    return torch.linalg.qr(torch.randn(size, size, generator=generator))[0][:, :VECTOR_SIZE]
+
+
+def _correction(width: int, config: UserModelConfig) -> nn.Sequential:
+    """Two layers whose result begins as zero."""
+    last = nn.Linear(config.hidden, config.size)
+    nn.init.zeros_(last.weight)
+    nn.init.zeros_(last.bias)
+    first = nn.Linear(width, config.hidden)
+    return nn.Sequential(first, nn.GELU(), nn.Dropout(config.dropout), last)

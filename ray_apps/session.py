@@ -1,0 +1,42 @@
+"""The Ray session of an app: the cluster it was submitted to, or one of its own."""
+
+from __future__ import annotations
+
+import os
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+LOCAL_OBJECT_STORE = 400_000_000  # bytes; Spark may be on the same machine
+
+
+@contextmanager
+def ray_session() -> Iterator[None]:
+    """Join the cluster of ``RAY_ADDRESS`` (a submitted job has it), or start Ray on this machine.
+
+    A session that is open already, as in tests, is used and left open.
+    """
+    os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
+    os.environ.setdefault("RAY_TRAIN_V2_ENABLED", "1")
+    import ray
+    from ray.data import DataContext
+
+    DataContext.get_current().enable_progress_bars = False
+    if ray.is_initialized():
+        yield
+        return
+    if os.environ.get("RAY_ADDRESS"):
+        ray.init(log_to_driver=False)
+    else:
+        ray.init(
+            include_dashboard=False,
+            object_store_memory=LOCAL_OBJECT_STORE,
+            log_to_driver=False,
+            logging_level="ERROR",
+        )
+    try:
+        yield
+    finally:
+        ray.shutdown()

@@ -1,0 +1,200 @@
+"""Fit the user model of a batch with Ray Train.
+
+::
+
+    python ray_apps/train_user_model.py --lakehouse URI --batch-id ID
+    ray job submit --working-dir . -- python ray_apps/train_user_model.py …
+
+Ray Data streams the training examples from Delta, at the version that the batch published, and
+splits them over the workers; DistributedDataParallel adds up the gradients. After each epoch the
+users who are held out of fitting are scored, and the epoch that did best there is kept; the start
+of training, which equals the average of item vectors, is one of the candidates.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lakehouse.batches import Batch, BatchRegistry
+from lakehouse.publish import require_building
+from lakehouse.steps import StepClock
+from lakehouse.storage import Lakehouse
+from models.layout import FeatureLayout
+from models.training import TrainingConfig
+from ray_apps.session import ray_session
+from schemas.errors import BatchError, entry_point
+from schemas.settings import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ray.train import Result
+
+
+class TrainUserModel(Settings):
+    """Fit the user model of a batch on what users played next, with Ray Train."""
+
+    lakehouse: str
+    """Folder or URI of the lakehouse."""
+    batch_id: str
+    """The batch, whose features are built."""
+    workers: int = 1
+    """Training processes; each takes a share of a CPU or a GPU."""
+    gpus: bool = False
+    """Whether each worker has a GPU."""
+    training: TrainingConfig = TrainingConfig()
+    """How to fit, for example --training.epochs 5."""
+
+
+@entry_point
+def main(argv: Sequence[str] | None = None) -> None:
+    """Train, keep the best epoch, write it down in the batch."""
+    args = TrainUserModel.parse(argv)
+    lake = Lakehouse(args.lakehouse)
+    clock = StepClock(lake, "train")
+    batch = BatchRegistry(lake).get(args.batch_id)
+    require_building(batch)
+    if batch.layout is None:
+        raise BatchError(f"batch {batch.batch_id} has no features yet: run jobs/build_features.py")
+    with ray_session():
+        result = fit(lake, batch, args)
+        digest = keep_model(lake, batch, result, args.training)
+    BatchRegistry(lake).record(
+        batch.batch_id, model_uri=lake.model_uri(batch.batch_id), model_sha256=digest
+    )
+    examples = lake.open("training_examples", batch.version_of("training_examples"))
+    rows = examples.to_pyarrow_dataset(partitions=[("batch_id", "=", batch.batch_id)]).count_rows()
+    metrics = result.metrics or {}
+    clock.finish(batch.batch_id, rows_in=rows, rows_out=1, history=metrics.get("history", []))
+
+
+def fit(lake: Lakehouse, batch: Batch, args: TrainUserModel) -> Result:
+    """Run the workers; the result carries the best epoch's model and the history of all."""
+    import ray
+    from ray.train import CheckpointConfig, RunConfig, ScalingConfig
+    from ray.train.torch import TorchTrainer
+
+    files = lake.files("training_examples", batch)
+    dataset = ray.data.read_parquet(files).filter(expr="validation == False")
+    trainer = TorchTrainer(
+        worker,
+        train_loop_config={
+            "lakehouse": lake.uri,
+            "batch_id": batch.batch_id,
+            "training": args.training.model_dump(),
+        },
+        datasets={"train": dataset},
+        scaling_config=ScalingConfig(
+            num_workers=args.workers,
+            use_gpu=args.gpus,
+            # A fraction: whole CPUs would starve the readers of a small machine.
+            resources_per_worker={"CPU": 0.5, **({"GPU": 1} if args.gpus else {})},
+        ),
+        run_config=RunConfig(
+            name=batch.batch_id,
+            storage_path=f"{lake.uri}/checkpoints",
+            checkpoint_config=CheckpointConfig(
+                num_to_keep=1, checkpoint_score_attribute="validation_auc"
+            ),
+        ),
+    )
+    return trainer.fit()
+
+
+def worker(config: dict[str, Any]) -> None:
+    """What each training process does."""
+    import numpy as np
+    import torch
+    from ray import train
+    from ray.train.torch import prepare_model
+
+    from models.training import Trainer, validation_auc
+    from models.user_model import UserModel, UserModelConfig
+    from ray_apps.examples import Items, endless_batches, validation_examples
+
+    training = TrainingConfig.model_validate(config["training"])
+    lake = Lakehouse(config["lakehouse"])
+    batch = BatchRegistry(lake).get(config["batch_id"])
+    context = train.get_context()
+    rank, workers = context.get_world_rank(), context.get_world_size()
+    torch.manual_seed(training.seed)
+    inner = UserModel(
+        UserModelConfig(layout=FeatureLayout.model_validate_json(batch.layout or ""))
+    )
+    model = prepare_model(inner) if workers > 1 else inner
+    items = Items(lake, batch)
+    held_out = validation_examples(lake, batch, items)
+    size = max(1, training.batch_size // workers)
+    steps = steps_per_epoch(lake, batch, training.batch_size)
+    trainer = Trainer(model, inner, training, steps * training.epochs, rank)
+    batches = endless_batches(
+        train.get_dataset_shard("train"), items, size, np.random.default_rng([training.seed, rank, 1])
+    )
+    history: list[dict[str, float]] = []
+    for epoch in range(training.epochs + 1):
+        losses = _epoch(trainer, batches, items, steps) if epoch else []
+        auc = validation_auc(inner, held_out, items.tables, training.seed)
+        history.append(
+            {
+                "epoch": epoch,
+                "loss": float(np.mean(losses)) if losses else float("nan"),
+                "validation_auc": auc,
+            }
+        )
+        _report(inner, history, rank)
+
+
+def _epoch(trainer: Any, batches: Any, items: Any, steps: int) -> list[float]:
+    """Every worker makes the same number of steps, whatever its share of the rows."""
+    losses = []
+    for _ in range(steps):
+        examples = next(batches, None)
+        if examples is None:
+            raise BatchError("no training example has a target that other users know")
+        losses.append(trainer.step(examples, items.tables[examples.fold]))
+    return losses
+
+
+def _report(model: Any, history: list[dict[str, float]], rank: int) -> None:
+    from ray import train
+
+    from models.checkpoint import save_model
+
+    metrics = {**history[-1], "history": list(history)}
+    if rank:
+        train.report(metrics)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        save_model(model, folder)
+        train.report(metrics, checkpoint=train.Checkpoint.from_directory(folder))
+
+
+def steps_per_epoch(lake: Lakehouse, batch: Batch, batch_size: int) -> int:
+    """Steps in which every user that trains is seen once on average."""
+    table = lake.open("training_examples", batch.version_of("training_examples"))
+    dataset = table.to_pyarrow_dataset(partitions=[("batch_id", "=", batch.batch_id)])
+    weight = dataset.to_table(columns=["weight"])["weight"].to_numpy()
+    return max(1, round(float(weight.sum()) / batch_size))
+
+
+def keep_model(lake: Lakehouse, batch: Batch, result: Result, training: TrainingConfig) -> str:
+    """Copy the best epoch's weights to the batch's model folder; returns their SHA-256."""
+    from models.checkpoint import load_model, save_model
+
+    best = max(result.best_checkpoints, key=lambda pair: pair[1]["validation_auc"])
+    with best[0].as_directory() as folder:
+        model = load_model(str(Path(folder)))
+    return save_model(
+        model,
+        lake.model_uri(batch.batch_id),
+        batch_id=batch.batch_id,
+        training=training.model_dump(mode="json"),
+        epoch=best[1]["epoch"],
+        history=(result.metrics or {}).get("history", []),
+    )
+
+
+if __name__ == "__main__":
+    main()

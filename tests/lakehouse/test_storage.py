@@ -1,0 +1,124 @@
+import pyarrow as pa
+import pytest
+from deltalake import write_deltalake
+
+from lakehouse.storage import Lakehouse
+from schemas.contract import contract, contract_names
+from schemas.errors import BatchError, ContractError, InputError
+
+
+def step_rows(*rows):
+    return pa.Table.from_pylist(
+        [
+            {"run_id": run, "step": "brew", "finished_at": 0, "seconds": 1.0, "rows_in": 1}
+            | {"rows_out": 1, "detail": "{}"}
+            for run in rows
+        ],
+        schema=contract("steps").arrow_schema,
+    )
+
+
+def runs(lake):
+    return sorted(lake.open("steps").to_pyarrow_table().column("run_id").to_pylist())
+
+
+def test_everything_lies_under_one_folder(tmp_path):
+    lake = Lakehouse(f"{tmp_path}/")
+    assert lake.uri == str(tmp_path)
+    assert lake.table_uri("listens") == f"{tmp_path}/tables/listens"
+    assert lake.staging_uri("r", "items") == f"{tmp_path}/staging/r/items"
+    assert lake.model_uri("b") == f"{tmp_path}/models/b"
+    assert lake.report_uri("r") == f"{tmp_path}/reports/r/index.html"
+
+
+def test_a_relative_folder_is_the_same_wherever_the_process_goes(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert Lakehouse("here").uri == f"{tmp_path}/here"
+    assert Lakehouse(f"file://{tmp_path}/here").uri == f"{tmp_path}/here"
+
+
+def test_a_table_without_a_contract_has_no_place(lake):
+    with pytest.raises(ContractError, match="no contract for 'listns'"):
+        lake.table_uri("listns")
+
+
+def test_a_writable_lakehouse_is_made_and_left_empty(lake, tmp_path):
+    lake.check_writable()
+    assert list((tmp_path / "lake").iterdir()) == []
+
+
+def test_a_lakehouse_below_a_file_cannot_be_written(tmp_path):
+    (tmp_path / "file").write_text("I am no folder")
+    with pytest.raises(InputError, match=r"cannot be written \(Not a directory\).*--lakehouse"):
+        Lakehouse(str(tmp_path / "file" / "lake")).check_writable()
+
+
+def test_a_lakehouse_where_the_kernel_lets_nobody_write_is_told():
+    with pytest.raises(InputError, match="the lakehouse /proc/lake cannot be written"):
+        Lakehouse("/proc/lake").check_writable()
+
+
+def test_a_small_file_is_replaced_whole(lake, tmp_path):
+    place = f"{lake.uri}/reports/r/index.html"
+    lake.write_text(place, "one")
+    lake.write_text(place, "two")
+    folder = tmp_path / "lake" / "reports" / "r"
+    assert [(path.name, path.read_text()) for path in folder.iterdir()] == [("index.html", "two")]
+
+
+@pytest.mark.parametrize("table", contract_names())
+def test_every_table_is_made_from_its_contract_once(lake, table):
+    assert not lake.exists(table)
+    lake.ensure(table)
+    again = lake.ensure(table)
+    assert lake.exists(table)
+    assert again.version() == 0
+    assert lake.open(table).to_pyarrow_table().num_rows == 0
+    assert again.metadata().configuration["delta.enableDeletionVectors"] == "false"
+    assert again.protocol().min_reader_version == 1
+
+
+@pytest.mark.parametrize(
+    ("table", "partitions"),
+    [("user_embeddings", ["batch_id"]), ("batches", []), ("listens", [])],
+)
+def test_only_tables_of_many_batches_are_cut_by_batch(lake, table, partitions):
+    assert lake.ensure(table).metadata().partition_columns == partitions
+
+
+def test_a_table_that_is_not_there_is_named(lake):
+    with pytest.raises(InputError, match="has no table listens"):
+        lake.open("listens")
+
+
+def test_a_table_that_does_not_fit_its_contract_is_not_opened(lake):
+    write_deltalake(lake.table_uri("steps"), pa.table({"run_id": ["r"], "mood": ["good"]}))
+    with pytest.raises(ContractError, match=r"step is missing.*mood is not in the contract"):
+        lake.open("steps")
+
+
+def test_an_append_under_a_name_counts_once(lake):
+    for _ in range(2):
+        lake.append("steps", step_rows("a", "b"), transaction="first")
+    lake.append("steps", step_rows("c"), transaction="second")
+    assert runs(lake) == ["a", "b", "c"]
+
+
+def test_an_append_without_a_name_counts_each_time(lake):
+    for _ in range(2):
+        lake.append("steps", step_rows("a"))
+    assert runs(lake) == ["a", "a"]
+
+
+def test_a_batch_reads_its_inputs_at_the_version_it_pinned(lake, batches, batch):
+    lake.append("steps", step_rows("a"))
+    pinned = batches.open(batch.as_of, {"steps": lake.open("steps").version()}, "s", "v")
+    lake.append("steps", step_rows("b"))
+    assert lake.read("steps", pinned, columns=["run_id"]).to_pydict() == {"run_id": ["a"]}
+
+
+def test_a_batch_that_knows_nothing_of_a_table_says_what_it_has(lake, batch):
+    with pytest.raises(BatchError, match=r"has no track_vectors: it has listens"):
+        lake.read("track_vectors", batch)
+    with pytest.raises(BatchError, match="has not published track_vectors"):
+        lake.files("track_vectors", batch)
