@@ -144,7 +144,8 @@ def _plays(
     listens = lake.open("listens", batch.version_of("listens")).to_pyarrow_dataset()
     columns = ["user_id", "item_id", "played_at"]
     after = listens.to_table(
-        columns=columns, filter=(pc.field("played_at") >= batch.as_of) & (pc.field("played_at") < end)
+        columns=columns,
+        filter=(pc.field("played_at") >= batch.as_of) & (pc.field("played_at") < end),
     )
     embedded = lake.read("user_embeddings", batch, ["user_id", "status"])
     embedded = embedded.filter(pc.equal(embedded["status"], "established"))["user_id"]
@@ -204,14 +205,16 @@ def _scores(
 def _plain_mean(plays: pd.DataFrame, users: list[str], vectors: np.ndarray) -> np.ndarray:
     """Mean item vector of every play before ``as_of``, (U, d) unit float32."""
     before = plays[~plays["later"]]
-    row = pd.Index(users).get_indexer(before["user_id"])
+    row = pd.Index(users).get_indexer(pd.Index(before["user_id"]))
     total = np.zeros((len(users), vectors.shape[1]), np.float32)
     known = row >= 0
     np.add.at(total, row[known], vectors[before["item"].to_numpy()[known]])
     return unit(total)
 
 
-def _rows_of(lake: Lakehouse, batch: Batch, table: str, column: str, users: list[str]) -> np.ndarray:
+def _rows_of(
+    lake: Lakehouse, batch: Batch, table: str, column: str, users: list[str]
+) -> np.ndarray:
     rows = lake.read(table, batch, ["user_id", column])
     place = pd.Index(rows["user_id"].to_numpy(zero_copy_only=False)).get_indexer(users)
     return matrix(rows[column].take(place))

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from pyspark import SparkFiles
 
 from jobs.cooccurrence import WHOLE
@@ -24,6 +22,8 @@ from models.features import (
 from schemas.arrow import list_column
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from models.layout import FeatureLayout
 
 ROW_TYPE = (
@@ -88,7 +88,9 @@ class BucketFeatures:
             plays: the bucket's plays, as ``build_features`` selects them.
             told: one row per user of the bucket.
         """
-        plays = plays.sort_by([("user_id", "ascending"), ("played_at", "ascending"), ("event_id", "ascending")])
+        plays = plays.sort_by(
+            [("user_id", "ascending"), ("played_at", "ascending"), ("event_id", "ascending")]
+        )
         told = told.sort_by("user_id")
         user = np.searchsorted(
             told["user_id"].to_numpy(zero_copy_only=False).astype(str),
@@ -207,7 +209,7 @@ class BucketFeatures:
             "weight": pa.array(weight.astype(np.float32)),
             "features": list_column(features),
             "present": list_column(present),
-            "targets": pa.array(targets or [None] * len(moment), pa.list_(pa.string())),
+            "targets": _targets(targets, len(moment)),
         }
         return pa.table(columns, schema=ROW_SCHEMA)
 
@@ -273,3 +275,8 @@ def _picks(rows: pa.Table, column: str, moment: np.ndarray) -> list[list[int]]:
         pairs = zip(times or [], chosen or [], strict=True)
         found.append([index for time, index in pairs if time < now and index >= 0])
     return found
+
+
+def _targets(targets: list[list[str]] | None, rows: int) -> pa.ListArray:
+    kind = pa.list_(pa.string())
+    return pa.nulls(rows, kind) if targets is None else pa.array(targets, kind)

@@ -1,4 +1,4 @@
-"""Item vectors and histories into one feature row per user, and into examples to train on.
+r"""Item vectors and histories into one feature row per user, and into examples to train on.
 
 ::
 
@@ -15,7 +15,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-import pyarrow as pa
 from pyspark import SparkFiles, StorageLevel
 from pyspark.sql import DataFrame, SparkSession, Window
 from pyspark.sql import functions as F
@@ -36,6 +35,8 @@ from schemas.settings import Settings
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
+
+    import pyarrow as pa
 
 WORDS = 31  # values of a vocabulary that get a column of their own
 VALIDATION_SHARE = 0.1  # of the users, by hash
@@ -104,7 +105,9 @@ def user_profiles(spark: SparkSession, lake: Lakehouse, batch: Batch) -> DataFra
     moment = F.lit(batch.as_of)
     picked = read_parent(spark, lake, "onboarding", batch).where(F.col("picked_at") < moment)
     picks = picked.groupBy("user_id").agg(
-        F.sort_array(F.collect_list(F.struct("picked_at", "picked_id", "picked_kind"))).alias("picks")
+        F.sort_array(F.collect_list(F.struct("picked_at", "picked_id", "picked_kind"))).alias(
+            "picks"
+        )
     )
     users = read_parent(spark, lake, "users", batch)
     registered = F.col("registered_at").isNull() | (F.col("registered_at") < moment)
@@ -158,16 +161,18 @@ def feature_rows(
     told = with_pick_indices(everyone, index).select(
         bucket,
         fold_of().alias("fold"),
-        (F.pmod(F.xxhash64(F.lit("validation"), "user_id"), F.lit(1000)) < 1000 * VALIDATION_SHARE)
-        .alias("validation"),
+        (
+            F.pmod(F.xxhash64(F.lit("validation"), "user_id"), F.lit(1000))
+            < 1000 * VALIDATION_SHARE
+        ).alias("validation"),
         "*",
     )
 
     def bucket_rows(plays: pa.Table, told: pa.Table) -> pa.Table:
         return compute(plays, told)  # Spark counts a function's arguments, self included
 
-    rows = plays.groupBy("bucket").cogroup(told.groupBy("bucket"))
-    rows = rows.applyInArrow(bucket_rows, ROW_TYPE)
+    together = plays.groupBy("bucket").cogroup(told.groupBy("bucket"))
+    rows = together.applyInArrow(bucket_rows, ROW_TYPE)
     return rows.withColumn("batch_id", F.lit(batch.batch_id))
 
 
@@ -216,6 +221,7 @@ def _scratch(spark: SparkSession) -> Path:
     """A folder of the driver's that goes with the session."""
     from pathlib import Path
 
+
     del spark
     return Path(SparkFiles.getRootDirectory()).parent
 
@@ -227,13 +233,13 @@ def with_pick_indices(everyone: DataFrame, index: DataFrame) -> DataFrame:
         the profile's columns, with picked_at array<double>, picked_item array<int> and
         picked_creator array<int> (-1 where the pick is of the other kind or unknown) for picks.
     """
-    picks = everyone.select("user_id", F.explode("picks").alias("pick")).select(
-        "user_id", "pick.*"
-    )
+    picks = everyone.select("user_id", F.explode("picks").alias("pick")).select("user_id", "pick.*")
     creators = index.select("creator_id", "creator").where("creator_id IS NOT NULL").distinct()
     of_item = F.col("picked_kind") == "item"
     known = (
-        picks.join(index.select("item_id", "item"), (picks.picked_id == F.col("item_id")) & of_item, "left")
+        picks.join(
+            index.select("item_id", "item"), (picks.picked_id == F.col("item_id")) & of_item, "left"
+        )
         .join(creators, (picks.picked_id == F.col("creator_id")) & ~of_item, "left")
         .groupBy("user_id")
         .agg(
@@ -248,16 +254,20 @@ def with_pick_indices(everyone: DataFrame, index: DataFrame) -> DataFrame:
             ).alias("chosen")
         )
     )
-    return everyone.drop("picks").join(known, on="user_id", how="left").select(
-        "user_id",
-        (F.unix_micros("registered_at") / 1e6).alias("registered_at"),
-        "country",
-        "language",
-        F.col("birth_year").cast("double").alias("birth_year"),
-        "subscription",
-        F.col("chosen.at").alias("picked_at"),
-        F.col("chosen.item").alias("picked_item"),
-        F.col("chosen.creator").alias("picked_creator"),
+    return (
+        everyone.drop("picks")
+        .join(known, on="user_id", how="left")
+        .select(
+            "user_id",
+            (F.unix_micros("registered_at") / 1e6).alias("registered_at"),
+            "country",
+            "language",
+            F.col("birth_year").cast("double").alias("birth_year"),
+            "subscription",
+            F.col("chosen.at").alias("picked_at"),
+            F.col("chosen.item").alias("picked_item"),
+            F.col("chosen.creator").alias("picked_creator"),
+        )
     )
 
 

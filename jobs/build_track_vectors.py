@@ -1,4 +1,4 @@
-"""Listens and the catalogue into one vector per item, in the space of one batch.
+r"""Listens and the catalogue into one vector per item, in the space of one batch.
 
 ::
 
@@ -31,7 +31,7 @@ from jobs.cooccurrence import FOLDS, VARIANTS, WHOLE, neighbourhoods, neighbours
 from jobs.pmi import PmiRows, flat, offsets
 from jobs.session import spark_session
 from jobs.tables import known_listens, read_parent
-from lakehouse.batches import Batch, BatchRegistry
+from lakehouse.batches import BatchRegistry
 from lakehouse.publish import publish_frame
 from lakehouse.steps import StepClock
 from lakehouse.storage import Lakehouse
@@ -43,7 +43,8 @@ from schemas.errors import entry_point
 from schemas.settings import Settings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
 
 class BuildTrackVectors(Settings):
     """Build one vector per item from who is played beside whom, and from creators and genres."""
@@ -54,14 +55,14 @@ class BuildTrackVectors(Settings):
     """The batch to write, from `tasteprint batches open`."""
     session_gap: float = 30.0
     """Minutes of silence that end a session."""
-    window: int = 10
+    window: int = 5
     """Plays before and after a play that count as its neighbours."""
     shift: float = 1.0
     """Shift of the mutual information: the larger, the fewer chance meetings count."""
     smoothing: float = 0.75
     """Power of the context counts; below 1 it tames rare contexts."""
     max_contexts: int = 20_000
-    """Contexts (creators, genres, languages) that get a column; the most played ones do."""
+    """Contexts (creators, genres, languages, items) that get a column; the most played ones do."""
     iterations: int = 4
     """Block power iterations of the factorisation."""
     seed: int = 0
@@ -128,7 +129,7 @@ def _summed(
 ) -> np.ndarray:
     """Add up what each Arrow batch contributes; one array per partition travels to the driver."""
 
-    def partition(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    def partition(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         total = np.zeros(shape)
         for batch in batches:
             total += share(batch)
@@ -154,12 +155,15 @@ def _factorise(rows: DataFrame, pmi: PmiRows, args: BuildTrackVectors) -> np.nda
     contexts = pmi.catalogue.own.shape[1]
     shared = rows.sparkSession.sparkContext.broadcast(pmi)
 
-    def weigh(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    def weigh(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for batch in batches:
             matrix = shared.value.rows(batch, WHOLE)
             columns = {"contexts": matrix.indices, "values": matrix.data}
             yield pa.RecordBatch.from_pydict(
-                {name: pa.ListArray.from_arrays(matrix.indptr, flat) for name, flat in columns.items()}
+                {
+                    name: pa.ListArray.from_arrays(matrix.indptr, flat)
+                    for name, flat in columns.items()
+                }
             )
 
     met = rows.where("neighbours IS NOT NULL")
@@ -172,8 +176,11 @@ def _factorise(rows: DataFrame, pmi: PmiRows, args: BuildTrackVectors) -> np.nda
         cells = (flat(batch["values"]), flat(batch["contexts"]), offsets(batch["contexts"]))
         return sparse.csr_matrix(cells, shape=shape)
 
+    def power(batch: pa.RecordBatch, block: np.ndarray) -> np.ndarray:
+        return iv.power_step(weighed(batch), block)
+
     for _ in range(args.iterations):
-        product = _summed(matrix, lambda batch: iv.power_step(weighed(batch), block), block.shape)
+        product = _summed(matrix, partial(power, block=block), block.shape)
         block = np.linalg.qr(product)[0].astype(np.float32)
     size = (block.shape[1], block.shape[1])
     total = _summed(matrix, lambda batch: iv.gram(weighed(batch), block), size)
@@ -188,7 +195,7 @@ def _projected(rows: DataFrame, pmi: PmiRows, to_vector: np.ndarray) -> DataFram
     """
     shared = rows.sparkSession.sparkContext.broadcast((pmi, to_vector))
 
-    def project(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    def project(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         pmi, to_vector = shared.value
         for batch in batches:
             for fold in VARIANTS:
@@ -218,10 +225,11 @@ def _blended(projected: DataFrame, catalogue: Catalogue) -> DataFrame:
     for fold in VARIANTS:
         of_fold = projected.where(F.col("fold") == fold)
         total = _summed(of_fold, partial(share, fold=fold), (contexts, VECTOR_SIZE + 1))
-        known[fold] = unit(total[:, :-1]), total[:, -1]
+        # What an item says of itself is no content: a new one says nothing yet.
+        known[fold] = unit(total[:, :-1]), np.where(catalogue.is_item, 0.0, total[:, -1])
     shared = context.broadcast((catalogue, known))
 
-    def blend(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    def blend(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         catalogue, known = shared.value
         for batch in batches:
             for fold in VARIANTS:

@@ -18,8 +18,15 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 CREATOR = "creator"
-BLOCKS = {CREATOR: "creator_id", "genre": "explode(genres)", "language": "language"}
-FEWEST_ITEMS = 2  # that a context describes: with one, it says no more than the item itself
+ITEM = "item"
+BLOCKS = {
+    CREATOR: "creator_id",
+    "genre": "explode(genres)",
+    "language": "language",
+    ITEM: "item_id",
+}
+FEWEST_ITEMS = 2  # that a creator or genre describes: with one, it says no more than the item does
+FEWEST_PLAYS = 5  # of an item that is a context itself; chosen on validation data, see the docs
 
 
 @dataclass(frozen=True)
@@ -27,15 +34,17 @@ class Catalogue:
     """What describes each item; small enough to be held whole by every worker.
 
     Attributes:
-        own: (items, contexts) float32, 1 where the context describes the item.
+        own: (items, contexts) float32, 1 where the context describes the item or is the item.
         block: (contexts,) int64, kind of each context.
         is_creator: (contexts,) bool.
+        is_item: (contexts,) bool.
         support: (items, FOLDS) int64, plays of each item by users of each fold.
     """
 
     own: sparse.csr_matrix
     block: np.ndarray
     is_creator: np.ndarray
+    is_item: np.ndarray
     support: np.ndarray
 
     def support_without(self, fold: int) -> np.ndarray:
@@ -45,7 +54,7 @@ class Catalogue:
 
 
 def describe(index: DataFrame, plays: DataFrame, most: int) -> Catalogue:
-    """Collect what describes the items: creators, genres, languages; without them, themselves.
+    """Collect what describes the items: creators, genres, languages, and themselves if played.
 
     Args:
         index: item_id, item, creator_id, genres, language.
@@ -57,37 +66,40 @@ def describe(index: DataFrame, plays: DataFrame, most: int) -> Catalogue:
     """
     items = index.count()
     words = _words(index)
-    if words.isEmpty():  # nothing is known of the items: each is its neighbours' context
-        words = index.select("item", F.lit("item").alias("block"), F.col("item_id").alias("word"))
-        fewest = 1
-    else:
-        fewest = FEWEST_ITEMS
     support = _support(plays, items)
     played = plays.groupBy("item").count()
+    is_item = F.col("block") == ITEM
     ranked = (
-        words.join(played, on="item", how="left")
+        words.join(played, on="item")
         .groupBy("block", "word")
         .agg(F.sum("count").alias("plays"), F.count("*").alias("items"))
-        .where((F.col("plays") > 0) & (F.col("items") >= fewest))
+        .where(
+            F.when(is_item, F.col("plays") >= FEWEST_PLAYS).otherwise(
+                F.col("items") >= FEWEST_ITEMS
+            )
+        )
         .orderBy(F.desc("plays"), "block", "word")
         .limit(most)
         .toArrow()
     )
     if not ranked.num_rows:
-        raise InputError("nothing that was played is in the catalogue: there is nothing to count")
-    own = _own(words, ranked, items)
+        raise InputError(
+            f"no item was played {FEWEST_PLAYS} times and no creator or genre has {FEWEST_ITEMS} "
+            "items that were played: there is too little to learn from"
+        )
     blocks = ranked["block"].to_pylist()
     kinds = sorted(set(blocks))
     return Catalogue(
-        own=own,
+        own=_own(words, ranked, items),
         block=np.array([kinds.index(name) for name in blocks]),
         is_creator=np.array([name == CREATOR for name in blocks]),
+        is_item=np.array([name == ITEM for name in blocks]),
         support=support,
     )
 
 
 def _words(index: DataFrame) -> DataFrame:
-    """item, block, word: every creator, genre and language of every item."""
+    """item, block, word: every creator, genre and language of every item, and its id."""
     parts = [
         index.select("item", F.lit(block).alias("block"), F.expr(column).alias("word"))
         for block, column in BLOCKS.items()

@@ -34,7 +34,9 @@ def neighbours(plays: DataFrame, gap_minutes: float, window: int) -> DataFrame:
         item, neighbour (int), fold; each pair in both directions.
     """
     by_user = Window.partitionBy("user_id").orderBy("played_at", "event_id")
-    silence = F.col("played_at").cast("double") - F.lag(F.col("played_at").cast("double")).over(by_user)
+    silence = F.col("played_at").cast("double") - F.lag(F.col("played_at").cast("double")).over(
+        by_user
+    )
     opens = F.coalesce((silence > gap_minutes * 60).cast("int"), F.lit(0))
     numbered = plays.withColumn("session", F.sum(opens).over(by_user))
     later = [

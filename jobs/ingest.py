@@ -1,4 +1,4 @@
-"""Somebody's files into ``items``, ``users``, ``onboarding`` and ``listens``.
+r"""Somebody's files into ``items``, ``users``, ``onboarding`` and ``listens``.
 
 ::
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import fsspec
 import pyarrow as pa
@@ -42,7 +42,9 @@ def read_table(spark: SparkSession, delivery: Delivery, spec: TableSource) -> Da
     Returns:
         the files' columns as struct ``_raw`` and the file's name as ``_file``.
     """
-    frame = _read_files(spark, delivery.of(spec.files)).withColumn(FILE, F.col("_metadata.file_name"))
+    frame = _read_files(spark, delivery.of(spec.files)).withColumn(
+        FILE, F.col("_metadata.file_name")
+    )
     for join in spec.join:
         beside = _read_files(spark, delivery.of(join.files)).dropDuplicates([join.by])
         frame = frame.join(beside, on=join.by, how="left")
@@ -85,7 +87,7 @@ def judge(raw: DataFrame, table: str, spec: TableSource) -> DataFrame:
     """
     agreed = contract(table)
     origins = spec.origins()
-    came = raw.schema[RAW].dataType
+    came = cast("StructType", raw.schema[RAW].dataType)
     mapped = raw.select(
         RAW,
         FILE,
@@ -113,7 +115,9 @@ def with_unknown_items(listens: DataFrame, items: DataFrame) -> DataFrame:
     return joined.withColumn(REASONS, F.concat(REASONS, reason)).drop("_known")
 
 
-def _value(origin: Origin | None, column: ContractColumn, raw: StructType) -> Column:
+def _value(  # noqa: PLR0911 - a return for each kind of origin
+    origin: Origin | None, column: ContractColumn, raw: StructType
+) -> Column:
     """The value of one of our columns, null where it does not fit the type."""
     target = _spark_type(column)
     match origin:
@@ -133,7 +137,9 @@ def _value(origin: Origin | None, column: ContractColumn, raw: StructType) -> Co
             position = _raw(origin.position).try_cast("double")  # in text, 9 comes after 10
             last = F.max(position).over(Window.partitionBy(_raw(origin.within)))
             back = (last - position) * int(origin.step / MICROSECOND)
-            return F.timestamp_micros((F.lit(int(origin.ends_at.timestamp() * 1e6)) - back).cast("long"))
+            return F.timestamp_micros(
+                (F.lit(int(origin.ends_at.timestamp() * 1e6)) - back).cast("long")
+            )
         case FromColumn():
             return _from_column(origin, target, raw[origin.column].dataType)
 
@@ -171,23 +177,37 @@ def _column_reasons(column: ContractColumn, origin: Origin | None) -> Iterator[C
     elif column.required:
         yield F.when(value.isNull(), F.lit(f"{column.name} is missing"))
     if column.minimum is not None:
-        yield F.when(value < column.minimum, _said(f"{column.name} is below {column.minimum}", value))
+        yield F.when(
+            value < column.minimum, _said(f"{column.name} is below {column.minimum}", value)
+        )
     if column.maximum is not None:
-        yield F.when(value > column.maximum, _said(f"{column.name} is above {column.maximum}", value))
+        yield F.when(
+            value > column.maximum, _said(f"{column.name} is above {column.maximum}", value)
+        )
     if column.min_length is not None:
         short = F.length(value) < column.min_length
         yield F.when(short, F.lit(f"{column.name} is shorter than {column.min_length}"))
     if column.allowed:
         listed = ", ".join(column.allowed)
-        yield F.when(~value.isin(*column.allowed), _said(f"{column.name} is none of {listed}", value))
+        yield F.when(
+            ~value.isin(*column.allowed), _said(f"{column.name} is none of {listed}", value)
+        )
+    if column.type_name.startswith("array"):
+        yield from _list_reasons(column, value)
+
+
+def _list_reasons(column: ContractColumn, value: Column) -> Iterator[Column]:
+    """What would make the gate stop the whole table for the sake of one row."""
     if column.is_vector:
         odd = F.exists(value, lambda x: x.isNull() | F.isnan(x) | (F.abs(x) == float("inf")))
         yield F.when(odd, _said(f"{column.name} holds what is no finite number", value))
     shortest, longest = column.length
+    size = F.size(value)  # -1 where there is no list
     if shortest is not None:
-        yield F.when(F.size(value).between(0, shortest - 1), _said(f"{column.name} has fewer than {shortest} entries", F.size(value)))
+        few = f"{column.name} has fewer than {shortest} entries"
+        yield F.when(size.between(0, shortest - 1), _said(few, size))
     if longest is not None:
-        yield F.when(F.size(value) > longest, _said(f"{column.name} has more than {longest} entries", F.size(value)))
+        yield F.when(size > longest, _said(f"{column.name} has more than {longest} entries", size))
 
 
 def _repeated(key: tuple[str, ...]) -> Column:
@@ -200,4 +220,6 @@ def _repeated(key: tuple[str, ...]) -> Column:
 
 def _said(sentence: str, value: Column) -> Column:
     """A reason, and the value in brackets: what stands before the bracket is the kind of fault."""
-    return F.concat(F.lit(f"{sentence} ("), F.coalesce(value.cast("string"), F.lit("null")), F.lit(")"))
+    return F.concat(
+        F.lit(f"{sentence} ("), F.coalesce(value.cast("string"), F.lit("null")), F.lit(")")
+    )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from pyspark.sql import SparkSession
 
-from schemas.errors import InputError
+from schemas.errors import InputError, entry_point
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,7 +29,7 @@ def spark_session(name: str) -> Iterator[SparkSession]:
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     spark = SparkSession.builder.appName(name).getOrCreate()
     try:
-        if DELTA not in spark.conf.get("spark.sql.extensions", ""):
+        if DELTA not in (spark.conf.get("spark.sql.extensions", "") or ""):
             raise InputError(
                 "Spark was started without Delta: "
                 f"use spark-submit --properties-file spark.conf jobs/{name}.py"
@@ -37,3 +37,14 @@ def spark_session(name: str) -> Iterator[SparkSession]:
         yield spark
     finally:
         spark.stop()
+
+
+@entry_point
+def main() -> None:
+    """Open a session and close it: fetches the Delta JAR, and shows that Spark works."""
+    with spark_session("session") as spark:
+        print(f"Spark {spark.version} with Delta is ready")  # noqa: T201
+
+
+if __name__ == "__main__":
+    main()

@@ -136,6 +136,10 @@ class Source(_Strict):
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9_]+$")]
     description: str = ""
+    session_gap_minutes: float = 30.0
+    """Silence that ends a session; longer for histories whose times are made up."""
+    holdout_days: float = 7.0
+    """Days at the end that a run keeps out of the batch, to test it on."""
     tables: dict[str, TableSource]
 
 
@@ -213,8 +217,7 @@ def load_source(source_file: str) -> Source:
     if unknown or not {"items", "listens"} <= set(source.tables):
         raise InputError(
             f"the source file {source_file} must fill items and listens, and may fill "
-            "users and onboarding"
-            + (f"; it names {', '.join(unknown)}" if unknown else "")
+            "users and onboarding" + (f"; it names {', '.join(unknown)}" if unknown else "")
         )
     return source
 
@@ -263,21 +266,24 @@ def _differences(heads: dict[str, pa.Schema]) -> Iterator[str]:
                 f"{', '.join(agreed.names)}: the same, in the same order, are needed"
             )
         elif kind == "parquet":
-            types = {field.name: field.type for field in agreed}
-            for field in head:
-                if not _alike(field.type, types.get(field.name)):
-                    theirs = types.get(field.name, "missing")
-                    yield f"{field.name!r} is {field.type} in {name}, and {theirs} in {first}"
+            one, other = ({field.name: _plain(field.type) for field in s} for s in (head, agreed))
+            for column in one | other:
+                if one.get(column) != other.get(column):
+                    theirs, ours = one.get(column, "missing"), other.get(column, "missing")
+                    yield f"{column!r} is {theirs} in {name}, and {ours} in {first}"
 
 
-def _alike(one: pa.DataType, other: pa.DataType | None) -> bool:
-    return one == other or (_is_text(one) and other is not None and _is_text(other))
+def _plain(kind: pa.DataType) -> pa.DataType:
+    """The type without what only Arrow tells apart: Spark sees one kind of text."""
+    return pa.string() if _is_text(kind) else kind
 
 
 def _is_text(kind: pa.DataType) -> bool:
     value = kind.value_type if pa.types.is_dictionary(kind) else kind
     return (
-        pa.types.is_string(value) or pa.types.is_large_string(value) or pa.types.is_string_view(value)
+        pa.types.is_string(value)
+        or pa.types.is_large_string(value)
+        or pa.types.is_string_view(value)
     )
 
 
@@ -299,19 +305,22 @@ def _mapping_faults(table: str, spec: TableSource, schema: pa.Schema) -> Iterato
         if schema.names and join.by not in schema.names:
             yield f"{table}: no column {join.by!r} to join {join.files} on"
     for name, origin in spec.origins().items():
-        if name not in agreed.column_names:
+        if name in agreed.column_names:
+            yield from _origin_faults(table, agreed[name], origin, schema)
+        else:
             yield f"{table}.{name} is not in the contract" + _nearest(name, agreed.column_names)
-            continue
-        for theirs in _named_columns(origin):
-            if not schema.names:
-                continue  # the file itself could not be read, and that has been said
-            if theirs not in schema.names:
-                yield (
-                    f"{table}.{name} should come from column {theirs!r}, which the files lack"
-                    + _nearest(theirs, schema.names)
-                )
-            elif isinstance(origin, FromColumn):
-                yield from _type_faults(table, agreed[name], origin, schema.field(theirs).type)
+
+
+def _origin_faults(table: str, column: Column, origin: Origin, schema: pa.Schema) -> Iterator[str]:
+    """What is wrong with where one column comes from; nothing if the file could not be read."""
+    for theirs in _named_columns(origin) if schema.names else []:
+        if theirs not in schema.names:
+            yield (
+                f"{table}.{column.name} should come from column {theirs!r}, which the files lack"
+                + _nearest(theirs, schema.names)
+            )
+        elif isinstance(origin, FromColumn):
+            yield from _type_faults(table, column, origin, schema.field(theirs).type)
 
 
 def _type_faults(

@@ -190,9 +190,7 @@ def _one(batches: Mapping[str, Batch], batch_id: str) -> Batch:
 
 
 def _changed(batch: Batch, **changes: Any) -> Batch:
-    return Batch.model_validate(
-        {**batch.model_dump(), **changes, "updated_at": datetime.now(UTC)}
-    )
+    return Batch.model_validate({**batch.model_dump(), **changes, "updated_at": datetime.now(UTC)})
 
 
 def _to_row(batch: Batch) -> dict[str, Any]:

@@ -2,8 +2,9 @@
 
 The suite comes from the contract (``Contract.expectations``). Great Expectations knows no
 vectors, so each vector column is seen through scalars that are derived beside it once: length,
-norm (null where it is not finite), and whether all its numbers are finite. Up to ``ROWS_IN_MEMORY`` rows are checked by its
-pandas engine, which takes a second where its Spark engine takes ten; beyond, by Spark.
+norm (null where it is not finite), and whether all its numbers are finite. Up to
+``ROWS_IN_MEMORY`` rows are checked by its pandas engine, which takes a second where its Spark
+engine takes ten; beyond, by Spark.
 """
 
 from __future__ import annotations
@@ -186,7 +187,9 @@ def _validate(frame: Any, table: str, spark: bool) -> list[Check]:  # noqa: FBT0
     context = gx.get_context(mode="ephemeral")
     context.variables.progress_bars = {"globally": False}
     suite = gx.ExpectationSuite(name=table, expectations=contract(table).expectations())
-    source = context.data_sources.add_spark(table) if spark else context.data_sources.add_pandas(table)
+    source = (
+        context.data_sources.add_spark(table) if spark else context.data_sources.add_pandas(table)
+    )
     asset = source.add_dataframe_asset(table)
     definition = asset.add_batch_definition_whole_dataframe(table)
     batch = definition.get_batch({"dataframe": frame})

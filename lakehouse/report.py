@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 def write_report(lake: Lakehouse, run_id: str) -> str:
     """Render what ``validations``, ``steps`` and ``batches`` know of a run; returns where."""
     place = lake.report_uri(run_id)
-    lake.write_text(place, render(run_id, _tables(lake, run_id), _steps(lake, run_id), _metrics(lake, run_id)))
+    lake.write_text(
+        place, render(run_id, _tables(lake, run_id), _steps(lake, run_id), _metrics(lake, run_id))
+    )
     return place
 
 
@@ -29,7 +31,9 @@ def render(
 ) -> str:
     """The page as a string; every value from outside is escaped."""
     environment = Environment(
-        loader=PackageLoader("lakehouse"), autoescape=select_autoescape(default=True), trim_blocks=True
+        loader=PackageLoader("lakehouse"),
+        autoescape=select_autoescape(default=True),
+        trim_blocks=True,
     )
     return environment.get_template("report.html.j2").render(
         run_id=run_id, tables=tables, steps=steps, metrics=metrics

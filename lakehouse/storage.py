@@ -126,9 +126,7 @@ class Lakehouse:
             commit_properties=CommitProperties(app_transactions=names, max_commit_retries=20),
         )
 
-    def read(
-        self, table: str, batch: Batch, columns: Sequence[str] | None = None
-    ) -> pa.Table:
+    def read(self, table: str, batch: Batch, columns: Sequence[str] | None = None) -> pa.Table:
         """Read a table as a batch sees it: the inputs it pinned, or the rows it published.
 
         Raises:

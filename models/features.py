@@ -129,7 +129,9 @@ class FeatureBuilder:
         self._vectors = vectors
         self._creators = creators
 
-    def rows(self, events: Events, profiles: Profiles, queries: int) -> tuple[np.ndarray, np.ndarray]:
+    def rows(
+        self, events: Events, profiles: Profiles, queries: int
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Compute feature rows.
 
         Args:
@@ -173,7 +175,8 @@ class FeatureBuilder:
 
     def _favourites(self, events: Events, queries: int) -> tuple[np.ndarray, np.ndarray]:
         counts = _creator_counts(events, queries, len(self._creators))
-        order = np.lexsort((counts.col, -counts.data, counts.row))
+        # Rounded, for equal creators must not change places with the order of their plays.
+        order = np.lexsort((counts.col, -counts.data.round(9), counts.row))
         row, column, weight = counts.row[order], counts.col[order], counts.data[order]
         first = np.searchsorted(row, np.arange(queries))
         rank = np.arange(len(row)) - first[row]

@@ -1,9 +1,9 @@
 """Item vectors from co-occurrence: the arithmetic on one partition, for Spark to add up.
 
 A row of the matrix M is an item, a column a *context*: the creator, a genre or the language of
-what was played near it in the same session. Contexts instead of neighbouring items make a small,
-dense matrix out of sparse histories, in which two items that never met can still be alike; without
-creators and genres the neighbours themselves are the contexts.
+what was played near it in the same session, or the neighbour itself where it was played often
+enough. Creators and genres make a dense matrix out of sparse histories, in which two items that
+never met can still be alike.
 
 M holds shifted positive pointwise mutual information with smoothed contexts (Levy, Goldberg and
 Dagan, TACL 2015), and its right singular subspace is found by block power iteration (Halko,

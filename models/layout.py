@@ -6,11 +6,13 @@ refuses rows of another layout.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
 
 VECTOR_SIZE = 80  # of item vectors
 HALF_LIVES = {"taste_7d": 7.0, "taste_30d": 30.0, "taste_180d": 180.0}  # days

@@ -37,13 +37,13 @@ class UserPredictor:
         Returns:
             (B, size) float32, rows of length 1.
         """
-        users = self.model.users(torch.from_numpy(features), torch.from_numpy(present))
+        users = self.model.users(torch.tensor(features), torch.tensor(present))
         return users.numpy()
 
     @torch.inference_mode()
     def place_items(self, vectors: np.ndarray) -> np.ndarray:
         """Items on the users' sphere, (N, VECTOR_SIZE) to (N, size) float32 unit rows."""
-        return self.model.items(torch.from_numpy(np.ascontiguousarray(vectors))).numpy()
+        return self.model.items(torch.tensor(vectors)).numpy()
 
     def status(self, present: np.ndarray) -> np.ndarray:
         """``established`` for rows with any history, else ``cold_start``, (B,) str."""

@@ -16,23 +16,25 @@ from models.user_model import UserModel, reconstruction_loss
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+FEWEST_STEPS = 20  # of a schedule: with ten its rise would take no step, and divide by zero
+
 
 class TrainingConfig(BaseModel):
     """How a user model is fitted; of no interest once it is."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
-    epochs: int = 10
+    epochs: int = 20
     """Passes in which every user is seen once on average."""
     batch_size: int = 128
     """Users per step, over all workers."""
     learning_rate: float = 1e-3
     """Highest rate of AdamW; it rises for a tenth of the steps and then falls to zero."""
     weight_decay: float = 1e-2
-    """Of the corrections and decoders; the maps and the mixture are free."""
+    """Of the corrections and decoders; mixture and metrics are free."""
     targets: int = 4
     """Items that a user played next, drawn for each step."""
-    negatives: int = 1024
+    negatives: int = 256
     """Items drawn in proportion to popularity, shared by a step's users."""
     hide: float = 0.3
     """Chance that a known group is hidden in a step."""
@@ -103,7 +105,13 @@ class Trainer:
     ) -> None:
         self.model, self.inner, self.config = model, inner, config
         self.rng = np.random.default_rng([config.seed, rank])
-        free = [inner.user_map, inner.item_map, inner.mix, inner.nobody, inner.log_scale]
+        free = [
+            inner.mix,
+            inner.user_metric,
+            inner.item_metric,
+            inner.nobody,
+            inner.log_scale,
+        ]
         names = {id(parameter) for parameter in free}
         decayed = [p for p in inner.parameters() if id(p) not in names]
         self.optimizer = torch.optim.AdamW(
@@ -114,7 +122,10 @@ class Trainer:
             lr=config.learning_rate,
         )
         self.schedule = torch.optim.lr_scheduler.OneCycleLR(
-            self.optimizer, config.learning_rate, total_steps=max(steps, 10), pct_start=0.1
+            self.optimizer,
+            config.learning_rate,
+            total_steps=max(steps, FEWEST_STEPS),
+            pct_start=0.1,
         )
 
     def step(self, examples: Examples, items: ItemTable) -> float:
@@ -122,7 +133,7 @@ class Trainer:
         self.model.train()
         loss = self.loss(examples, items)
         self.optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         nn.utils.clip_grad_norm_(self.inner.parameters(), 1.0)
         self.optimizer.step()
         if self.schedule.last_epoch + 1 < self.schedule.total_steps:

@@ -3,11 +3,13 @@
 The vector begins as what is known to be good, a mixture of the user's average item vectors, and
 learns corrections to it::
 
-    user = normalise(P_u · Σ_g softmax(mix)_g · taste_g  +  gate · f(groups, presence bits))
-    item = normalise(P_i · v                             +  gate · h(v))
+    user = normalise(P · (a ⊙ Σ_g softmax(mix)_g · taste_g)  +  gate · f(groups, presence bits))
+    item = normalise(P · (b ⊙ v)                             +  gate · h(v))
 
-with P_u and P_i starting as one isometry and f and h as zero: before the first step the dot
-product of a user and an item is the cosine of the average and the item. Hiding whole groups in
+P is an isometry that is never trained, a and b weigh its dimensions and begin as ones, f and h
+begin as zero: before the first step the dot product of a user and an item is the cosine of the
+average and the item. A trained P was tried, and moved items that nobody had played yet away from
+where their content puts them. Hiding whole groups in
 training (Volkovs et al., DropoutNet, NeurIPS 2017) lets one model serve a listener of ten years and
 one of ten seconds. Decoders reconstruct the groups from the vector, so that it keeps what the next
 play alone would not ask for.
@@ -22,6 +24,9 @@ from torch.nn import functional as F
 
 from models.layout import VECTOR_SIZE, FeatureLayout, Group
 
+# A few scalars have further to go than the networks: they learn this much faster.
+MIX_RATE, METRIC_RATE = 10.0, 5.0
+
 
 class UserModelConfig(BaseModel):
     """What a user model is made of; kept beside its weights."""
@@ -34,12 +39,10 @@ class UserModelConfig(BaseModel):
     """Numbers of a user's vector."""
     hidden: int = 128
     """Width of the hidden layers."""
-    gate: float = 0.1
-    """How much the learnt corrections weigh beside the average; small, for they overfit first."""
+    gate: float = 0.3
+    """How much the learnt corrections weigh beside the average."""
     dropout: float = 0.1
     """Share of hidden units dropped in training."""
-    start: tuple[str, ...] = ("taste_180d", "creators", "onboarding")
-    """Vector groups that the mixture begins with."""
 
 
 class UserModel(nn.Module):
@@ -50,12 +53,12 @@ class UserModel(nn.Module):
         self.config = config
         groups = config.layout.groups
         self.vector_groups = [group for group in groups if group.kind == "vector"]
-        isometry = _isometry(config.size)
-        self.user_map = nn.Parameter(isometry.clone())
-        self.item_map = nn.Parameter(isometry.clone())
-        begins = [3.0 if group.name in config.start else 0.0 for group in self.vector_groups]
-        self.mix = nn.Parameter(torch.tensor(begins))
-        self.nobody = nn.Parameter(isometry.sum(dim=1) / VECTOR_SIZE**0.5)
+        self.register_buffer("isometry", _isometry(config.size))
+        self.isometry: Tensor
+        self.mix = nn.Parameter(torch.zeros(len(self.vector_groups)))
+        self.user_metric = nn.Parameter(torch.zeros(VECTOR_SIZE))
+        self.item_metric = nn.Parameter(torch.zeros(VECTOR_SIZE))
+        self.nobody = nn.Parameter(self.isometry.sum(dim=1) / VECTOR_SIZE**0.5)
         width = config.layout.width + len(groups)
         self.norm = nn.BatchNorm1d(config.layout.width, affine=False)
         self.user_net = _correction(width, config)
@@ -84,12 +87,14 @@ class UserModel(nn.Module):
         known = self.norm(features) * bits  # (B, width)
         correction = self.user_net(torch.cat([known, present], dim=1))  # (B, size)
         taste, heard = self._taste(features, present)  # (B, VECTOR_SIZE), (B, 1)
-        base = taste @ self.user_map.T + (1 - heard) * self.nobody  # (B, size)
+        weighed = taste * (METRIC_RATE * self.user_metric).exp()  # (B, VECTOR_SIZE)
+        base = weighed @ self.isometry.T + (1 - heard) * self.nobody  # (B, size)
         return F.normalize(base + self.config.gate * correction, dim=1)  # (B, size)
 
     def items(self, vectors: Tensor) -> Tensor:
         """Place items on the users' sphere, (N, size) unit rows."""
-        base = vectors @ self.item_map.T  # (N, size)
+        weighed = vectors * (METRIC_RATE * self.item_metric).exp()  # (N, VECTOR_SIZE)
+        base = weighed @ self.isometry.T  # (N, size)
         return F.normalize(base + self.config.gate * self.item_net(vectors), dim=1)  # (N, size)
 
     def decode(self, users: Tensor) -> dict[str, Tensor]:
@@ -101,7 +106,8 @@ class UserModel(nn.Module):
         bits = torch.stack(
             [present[:, names.index(group.name)] for group in self.vector_groups], dim=1
         )  # (B, vector groups)
-        weight = torch.softmax(self.mix.expand_as(bits).masked_fill(bits == 0, -1e4), dim=1) * bits
+        mix = (MIX_RATE * self.mix).expand_as(bits).masked_fill(bits == 0, -1e4)
+        weight = torch.softmax(mix, dim=1) * bits  # (B, vector groups)
         stacked = torch.stack([features[:, group.slice] for group in self.vector_groups], dim=1)
         taste = (weight[:, :, None] * stacked).sum(dim=1)  # (B, VECTOR_SIZE)
         return taste, (bits.sum(dim=1, keepdim=True) > 0).to(taste.dtype)

@@ -71,7 +71,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     if missing:
         with ray_session():
             embed_buckets(lake, batch, missing, args)
-    rows = publish_files(lake, TABLE, [bucket_file(batch, bucket) for bucket in sorted(buckets)], batch)
+    rows = publish_files(
+        lake, TABLE, [bucket_file(batch, bucket) for bucket in sorted(buckets)], batch
+    )
     clock.finish(
         batch.batch_id,
         rows_in=features.count_rows(),
@@ -97,7 +99,9 @@ def embed_buckets(lake: Lakehouse, batch: Batch, buckets: list[int], args: Batch
     """Embed and write some buckets; each is one unit of work and of retry."""
     import ray
 
-    rows = ray.data.from_items([{"bucket": bucket} for bucket in buckets], override_num_blocks=len(buckets))
+    rows = ray.data.from_items(
+        [{"bucket": bucket} for bucket in buckets], override_num_blocks=len(buckets)
+    )
     done = rows.map(
         EmbedBucket,
         fn_constructor_kwargs={"lakehouse": lake.uri, "batch_id": batch.batch_id},

@@ -60,7 +60,7 @@ class Items:
         fold = rows["fold"].to_numpy()
         features, present = matrix(rows["features"]), matrix(rows["present"])
         for one in np.unique(fold):
-            known = np.append(self.tables[int(one)].known, False)  # noqa: FBT003
+            known = np.append(self.tables[int(one)].known, False)
             chosen, kept = [], []
             for row in np.flatnonzero(fold == one):
                 own = items[bounds[row] : bounds[row + 1]]

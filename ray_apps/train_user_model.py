@@ -73,11 +73,12 @@ def main(argv: Sequence[str] | None = None) -> None:
 def fit(lake: Lakehouse, batch: Batch, args: TrainUserModel) -> Result:
     """Run the workers; the result carries the best epoch's model and the history of all."""
     import ray
+    from ray.data.expressions import col
     from ray.train import CheckpointConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchTrainer
 
     files = lake.files("training_examples", batch)
-    dataset = ray.data.read_parquet(files).filter(expr="validation == False")
+    dataset = ray.data.read_parquet(files).filter(expr=~col("validation"))
     trainer = TorchTrainer(
         worker,
         train_loop_config={
@@ -120,9 +121,7 @@ def worker(config: dict[str, Any]) -> None:
     context = train.get_context()
     rank, workers = context.get_world_rank(), context.get_world_size()
     torch.manual_seed(training.seed)
-    inner = UserModel(
-        UserModelConfig(layout=FeatureLayout.model_validate_json(batch.layout or ""))
-    )
+    inner = UserModel(UserModelConfig(layout=FeatureLayout.model_validate_json(batch.layout or "")))
     model = prepare_model(inner) if workers > 1 else inner
     items = Items(lake, batch)
     held_out = validation_examples(lake, batch, items)
@@ -130,7 +129,10 @@ def worker(config: dict[str, Any]) -> None:
     steps = steps_per_epoch(lake, batch, training.batch_size)
     trainer = Trainer(model, inner, training, steps * training.epochs, rank)
     batches = endless_batches(
-        train.get_dataset_shard("train"), items, size, np.random.default_rng([training.seed, rank, 1])
+        train.get_dataset_shard("train"),
+        items,
+        size,
+        np.random.default_rng([training.seed, rank, 1]),
     )
     history: list[dict[str, float]] = []
     for epoch in range(training.epochs + 1):

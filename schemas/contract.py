@@ -127,7 +127,9 @@ class Contract:
 
     def discrepancies(self, schema: pa.Schema) -> list[str]:
         """Say each way in which a schema differs from this contract; an empty list if none."""
-        found = [f"column {name} is missing" for name in self.column_names if name not in schema.names]
+        found = [
+            f"column {name} is missing" for name in self.column_names if name not in schema.names
+        ]
         found += [
             f"column {name} is not in the contract"
             for name in schema.names
@@ -187,7 +189,11 @@ def contract_names() -> tuple[str, ...]:
     """Names of all tables that have a contract, sorted."""
     folder = resources.files(__package__) / "contracts"
     return tuple(
-        sorted(item.name.removesuffix(".yaml") for item in folder.iterdir() if item.name.endswith(".yaml"))
+        sorted(
+            item.name.removesuffix(".yaml")
+            for item in folder.iterdir()
+            if item.name.endswith(".yaml")
+        )
     )
 
 

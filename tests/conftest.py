@@ -45,8 +45,8 @@ def spark(tmp_path_factory):
     session.stop()
 
 
-@pytest.fixture
-def shared_session(spark, monkeypatch):
+@pytest.fixture(scope="session")
+def shared_session(spark):
     """Let the ``main`` of a job run in this process, on the one session, and leave it open.
 
     Call it with the job's name: ``shared_session("ingest")``.
@@ -59,10 +59,8 @@ def shared_session(spark, monkeypatch):
         finally:
             spark.catalog.clearCache()
 
-    def use(job: str) -> None:
-        monkeypatch.setattr(f"jobs.{job}.spark_session", held)
-
-    return use
+    with pytest.MonkeyPatch.context() as patch:
+        yield lambda job: patch.setattr(f"jobs.{job}.spark_session", held)
 
 
 @pytest.fixture(scope="session")

@@ -150,7 +150,9 @@ def test_a_time_needs_no_unit(shop):
     assert "'when' is a time already: leave out its unit" in shop.refusal()
 
 
-@pytest.mark.parametrize("kind", [pa.string(), pa.large_string(), pa.dictionary(pa.int32(), pa.string())])
+@pytest.mark.parametrize(
+    "kind", [pa.string(), pa.large_string(), pa.dictionary(pa.int32(), pa.string())]
+)
 def test_text_of_any_kind_may_be_a_time(shop, kind):
     texts = pa.array(["2026-03-01 12:00:00"] * 2).cast(kind)
     shop.put(PLAYS.append_column("text", texts))
@@ -208,12 +210,14 @@ def test_csv_files_have_their_columns_in_one_order(shop):
     assert "plays2.csv has the columns sku, user, at, and" in shop.refusal()
 
 
-def test_parquet_files_have_their_columns_of_one_type(shop):
+def test_parquet_files_have_the_same_columns_of_the_same_types(shop):
     seconds = PLAYS.column("at").cast(pa.float64())
     shop.put(PLAYS.set_column(2, "at", seconds), "plays2.parquet")
     said = shop.refusal()
     assert "'at' is double in" in said
     assert "and int64 in" in said
+    shop.put(PLAYS.drop_columns(["tags"]), "plays2.parquet")
+    assert "'tags' is missing in" in shop.refusal()
 
 
 def test_one_glob_does_not_mix_formats(shop):
@@ -255,7 +259,9 @@ def test_a_column_that_is_not_in_the_contract_is_answered_with_the_nearest(shop)
 
 def test_a_required_column_that_is_not_mapped_is_named(shop):
     shop.map(without=["user_id"])
-    assert "listens.user_id must be filled, and the source does not say from where" in shop.refusal()
+    assert (
+        "listens.user_id must be filled, and the source does not say from where" in shop.refusal()
+    )
 
 
 def test_everything_wrong_is_listed_at_once(shop):
@@ -299,7 +305,12 @@ def test_yaml_that_is_no_source_says_where(shop, text, said):
 
 
 def test_a_moment_without_a_time_zone_is_no_moment(shop):
-    position = {"position": "at", "within": "user", "ends_at": "2015-01-01T00:00:00", "step": "PT4H"}
+    position = {
+        "position": "at",
+        "within": "user",
+        "ends_at": "2015-01-01T00:00:00",
+        "step": "PT4H",
+    }
     shop.map(played_at=position)
     assert "timezone" in shop.refusal()
 
@@ -316,7 +327,9 @@ def test_every_way_to_fill_a_column_is_understood(shop):
     )
 
 
-@pytest.mark.parametrize("file", sorted((ROOT / "sources").glob("*.yaml")), ids=lambda file: file.stem)
+@pytest.mark.parametrize(
+    "file", sorted((ROOT / "sources").glob("*.yaml")), ids=lambda file: file.stem
+)
 def test_every_source_file_here_can_be_read(file):
     assert load_source(str(file)).name == file.stem
 

@@ -69,7 +69,9 @@ def test_what_is_recorded_is_merged_by_name(batches):
 
 
 def test_a_table_the_batch_does_not_have_is_answered_with_those_it_has(batches):
-    with pytest.raises(BatchError, match=r"\(building\) has no user_features: it has items, listens"):
+    with pytest.raises(
+        BatchError, match=r"\(building\) has no user_features: it has items, listens"
+    ):
         open_batch(batches).version_of("user_features")
 
 

@@ -58,7 +58,10 @@ def crash_before_pointing(monkeypatch):
 
 def test_files_are_committed_and_the_batch_points_at_them(lake, batches, batch, track_vectors):
     rows = track_vectors(batch.batch_id)
-    names = [written(lake, rows.slice(0, 2), "a.parquet"), written(lake, rows.slice(2), "b.parquet")]
+    names = [
+        written(lake, rows.slice(0, 2), "a.parquet"),
+        written(lake, rows.slice(2), "b.parquet"),
+    ]
     assert publish_files(lake, TABLE, names, batch) == 6
     assert seen(lake, batches, batch) == rows.to_pylist()
     now = batches.get(batch.batch_id)

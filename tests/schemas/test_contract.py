@@ -62,7 +62,9 @@ def test_every_expectation_is_a_sentence_about_a_column_the_gate_sees(name):
 
 
 def test_an_unknown_table_is_told_what_there_is():
-    with pytest.raises(ContractError, match=r"no contract for 'listen'; there are batches, .*users"):
+    with pytest.raises(
+        ContractError, match=r"no contract for 'listen'; there are batches, .*users"
+    ):
         contract("listen")
 
 

@@ -1,0 +1,226 @@
+import json
+
+import pytest
+
+from jobs import ingest
+from jobs.ingest import Ingest, require_tolerable
+from jobs.source import check_source
+from lakehouse.steps import finished_steps
+from lakehouse.storage import Lakehouse
+from schemas.errors import GateError
+
+ITEMS = [{"sku": f"t{number}", "title": f"Song {number}"} for number in range(3)]
+TWICE_BAD = {"ms": "long", "user": ""}
+TWICE_BAD_REASONS = ["user_id is missing", "ms_played is no long (long)"]
+
+
+def by_key(rows, key):
+    return sorted(rows, key=lambda row: row[key])
+
+
+def event_ids(shop):
+    return sorted(row["event_id"] for row in shop.rows("listens"))
+
+
+def ingest_id(shop):
+    return check_source(str(shop.source), str(shop.data)).ingest_id
+
+
+@pytest.fixture(scope="module")
+def first_delivery(tmp_path_factory, shared_session, new_shop, good_play):
+    """Forty good plays, one that is bad twice, one that repeats another: ingested once."""
+    shared_session("ingest")
+    shop = new_shop(tmp_path_factory.mktemp("first"))
+    shop.put("items.csv", ITEMS)
+    plays = [good_play(number) for number in range(40)]
+    shop.put("plays1.csv", [*plays, good_play(40, **TWICE_BAD), good_play(7)])
+    ingest.main(shop.argv)
+    return shop
+
+
+@pytest.fixture
+def shop(first_delivery, tmp_path):
+    """The same lakehouse after the first delivery, for this test alone."""
+    return first_delivery.copied(tmp_path / "copy")
+
+
+@pytest.mark.spark
+def test_good_rows_are_published_and_only_they(first_delivery):
+    assert event_ids(first_delivery) == sorted(f"e{number}" for number in range(40))
+    assert [row["title"] for row in by_key(first_delivery.rows("items"), "item_id")] == [
+        "Song 0",
+        "Song 1",
+        "Song 2",
+    ]
+
+
+@pytest.mark.spark
+def test_bad_rows_are_kept_as_they_came_with_every_reason(first_delivery):
+    rows = by_key(first_delivery.rows("quarantine"), "event_id")
+    assert [row["event_id"] for row in rows] == ["e40", "e7"]
+    bad, again = rows
+    assert bad["reasons"] == TWICE_BAD_REASONS
+    assert again["reasons"] == ["event_id repeats an earlier row's"]
+    came = {"id": "e40", "sku": "t1", "at": "1700000040", "ms": "long"}
+    assert json.loads(bad["row"]) == came
+    assert (bad["table"], bad["file"]) == ("listens", "plays1.csv")
+    assert bad["ingest_id"] == ingest_id(first_delivery)
+
+
+@pytest.mark.spark
+def test_the_step_is_recorded_with_its_counts_and_reasons(first_delivery):
+    step = finished_steps(first_delivery.lake, ingest_id(first_delivery))["ingest"]
+    assert (step["rows_in"], step["rows_out"]) == (45, 43)
+    assert step["detail"]["tables"] == {
+        "items": {"good": 3, "bad": 0},
+        "listens": {"good": 40, "bad": 2},
+    }
+    assert step["detail"]["reasons"]["listens"] == {
+        "event_id repeats an earlier row's": 1,
+        "ms_played is no long": 1,
+        "user_id is missing": 1,
+    }
+
+
+@pytest.mark.spark
+def test_every_table_passed_its_gate_and_nothing_is_left_staged(first_delivery):
+    checks = first_delivery.rows("validations")
+    assert {check["table"] for check in checks} == {"items", "listens"}
+    assert all(check["success"] for check in checks)
+    lake = first_delivery.lake
+    assert lake.filesystem.exists(lake.report_uri(ingest_id(first_delivery)))
+    assert not lake.filesystem.exists(f"{lake.uri}/staging/{ingest_id(first_delivery)}")
+
+
+@pytest.mark.spark
+def test_the_same_delivery_again_does_nothing(first_delivery, capsys):
+    version = first_delivery.lake.open("listens").version()
+    ingest.main(first_delivery.argv)
+    assert "these files are in the lakehouse already" in capsys.readouterr().out
+    assert first_delivery.lake.open("listens").version() == version
+
+
+@pytest.mark.spark
+def test_a_delivery_repeated_as_after_a_crash_adds_nothing(first_delivery, monkeypatch):
+    tables = ("listens", "items", "quarantine")
+    before = {table: sorted(map(str, first_delivery.rows(table))) for table in tables}
+    monkeypatch.setattr(ingest, "finished_steps", lambda *_: {})
+    ingest.main(first_delivery.argv)
+    assert {table: sorted(map(str, first_delivery.rows(table))) for table in tables} == before
+
+
+@pytest.mark.spark
+def test_of_a_second_delivery_only_what_is_new_counts(shop, good_play):
+    shop.put("plays1.csv", [good_play(39, ms=9), *(good_play(n, sku="t3") for n in range(40, 60))])
+    shop.put(
+        "items.csv", [{"sku": "t1", "title": "Song 1, remastered"}, {"sku": "t3", "title": "New"}]
+    )
+    ingest.main(shop.argv)
+    assert event_ids(shop) == sorted(f"e{number}" for number in range(60))
+    old = next(row for row in shop.rows("listens") if row["event_id"] == "e39")
+    assert old["ms_played"] == 1000  # an event never changes once it is known
+    titles = {row["item_id"]: row["title"] for row in shop.rows("items")}
+    assert titles == {
+        "t0": "Song 0",
+        "t1": "Song 1, remastered",
+        "t2": "Song 2",
+        "t3": "New",
+    }
+
+
+@pytest.mark.spark
+def test_items_of_earlier_deliveries_are_known(shop, good_play):
+    shop.put("plays1.csv", [good_play(number) for number in range(100, 130)])
+    shop.put("items.csv", [{"sku": "t9", "title": "Another"}])
+    ingest.main(shop.argv)
+    assert "e129" in event_ids(shop)
+
+
+@pytest.mark.spark
+def test_too_many_bad_rows_stop_the_delivery_and_are_kept(
+    shared_session, new_shop, tmp_path, good_play, capsys
+):
+    shared_session("ingest")
+    shop = new_shop(tmp_path / "shop")
+    shop.put("items.csv", ITEMS)
+    plays = [good_play(number) for number in range(9)]
+    shop.put("plays.csv", [*plays, good_play(9, **TWICE_BAD), good_play(10, sku="t77")])
+    with pytest.raises(SystemExit) as end:
+        ingest.main(shop.argv)
+    assert end.value.code == 3
+    said = capsys.readouterr().err
+    assert "the delivery was stopped and nothing of it was published" in said
+    assert "listens: 2 of 11 rows are bad, and the contract allows 5%" in said
+    assert "item_id is not in items: 1" in said
+    assert shop.rows("listens") == shop.rows("items") == shop.rows("steps") == []
+    assert {row["event_id"]: row["reasons"] for row in shop.rows("quarantine")} == {
+        "e9": TWICE_BAD_REASONS,
+        "e10": ["item_id is not in items (t77)"],
+    }
+
+
+@pytest.mark.spark
+def test_a_table_that_fails_its_gate_keeps_all_others_back(shop, good_play, monkeypatch, capsys):
+    before = {table: shop.lake.open(table).version() for table in ("items", "listens")}
+    shop.put("plays1.csv", [good_play(number) for number in range(100, 130)])
+    good_rows = ingest.good_rows
+
+    def doubled(judged, table):
+        rows = good_rows(judged, table)
+        return rows.union(rows) if table == "listens" else rows
+
+    monkeypatch.setattr(ingest, "good_rows", doubled)
+    with pytest.raises(SystemExit) as end:
+        ingest.main(shop.argv)
+    assert end.value.code == 3
+    assert "event_id is a primary key and must contain unique values" in capsys.readouterr().err
+    assert {table: shop.lake.open(table).version() for table in before} == before
+
+
+def test_flags_are_named_like_the_settings():
+    args = Ingest.parse(["--source", "s.yaml", "--data", "d", "--lakehouse", "l"])
+    assert (args.source, args.data, args.lakehouse) == ("s.yaml", "d", "l")
+
+
+def test_a_delivery_that_does_not_fit_ends_before_spark_starts(
+    new_shop, tmp_path, good_play, capsys
+):
+    shop = new_shop(tmp_path / "shop")
+    shop.put("items.csv", [{"skuu": "t1", "title": "x"}])
+    shop.put("plays.csv", [good_play(1)])
+    with pytest.raises(SystemExit) as end:
+        ingest.main(shop.argv)
+    assert end.value.code == 2
+    assert "did you mean 'skuu'?" in capsys.readouterr().err
+    assert not (tmp_path / "shop" / "lake").exists()
+
+
+def test_a_lakehouse_that_cannot_be_written_ends_before_spark_starts(
+    new_shop, tmp_path, good_play, capsys
+):
+    shop = new_shop(tmp_path / "shop")
+    shop.put("items.csv", ITEMS)
+    shop.put("plays.csv", [good_play(1)])
+    (tmp_path / "file").touch()
+    shop.lake = Lakehouse(str(tmp_path / "file" / "lake"))
+    with pytest.raises(SystemExit) as end:
+        ingest.main(shop.argv)
+    assert end.value.code == 2
+    assert "cannot be written" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("good", "bad"), [(95, 5), (1, 0)])
+def test_up_to_the_allowed_share_a_delivery_counts_as_good(good, bad):
+    require_tolerable({"listens": (good, bad)}, {"listens": {"ms_played is below 0": bad}})
+
+
+def test_every_table_with_too_many_bad_rows_is_named_with_its_reasons():
+    counts = {"items": (94, 6), "users": (10, 0), "listens": (0, 0)}
+    reasons = {"items": {"kind is missing": 6}, "users": {}, "listens": {}}
+    with pytest.raises(GateError) as error:
+        require_tolerable(counts, reasons)
+    said = str(error.value)
+    assert "items: 6 of 100 rows are bad, and the contract allows 5% (kind is missing: 6)" in said
+    assert "listens: 0 of 0 rows are bad" in said
+    assert "(there are no rows)" in said
+    assert "users" not in said

@@ -1,0 +1,148 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from models.layout import VECTOR_SIZE
+from models.training import Examples, ItemTable, Trainer, TrainingConfig, _own, validation_auc
+
+ITEMS, USERS = 40, 24
+
+
+@pytest.fixture
+def items() -> ItemTable:
+    vectors = np.random.default_rng(0).standard_normal((ITEMS, VECTOR_SIZE)).astype(np.float32)
+    return ItemTable.of(vectors / np.linalg.norm(vectors, axis=1, keepdims=True), np.ones(ITEMS))
+
+
+@pytest.fixture
+def examples(feature_rows) -> Examples:
+    """Users of one country go on to play the first items, those of the other the last."""
+    features, present = feature_rows(*[{"taste_30d", "hour", "country"}] * USERS)
+    targets = [np.arange(5) if row % 2 else np.arange(ITEMS - 5, ITEMS) for row in range(USERS)]
+    column = features.shape[1] - 1
+    features[::2, column], features[1::2, column] = 3.0, -3.0
+    return Examples(features, present, targets, fold=0)
+
+
+def trained(model, examples, items, steps: int = 2, **changes) -> list[float]:
+    config = TrainingConfig(**{"negatives": 64, "learning_rate": 1e-2, **changes})
+    torch.manual_seed(0)
+    trainer = Trainer(model, model, config, steps)
+    return [trainer.step(examples, items) for _ in range(steps)]
+
+
+def test_the_loss_falls(new_model, examples, items):
+    losses = trained(new_model(), examples, items, steps=60)
+    assert np.mean(losses[-10:]) < 0.8 * np.mean(losses[:10])
+
+
+def test_what_was_learned_tells_the_next_plays(new_model, examples, items):
+    model = new_model()
+    before = validation_auc(model, [examples], {0: items}, seed=0)
+    trained(model, examples, items, steps=60)
+    assert validation_auc(model, [examples], {0: items}, seed=0) > before + 0.2
+
+
+def test_the_same_seed_gives_the_same_model(new_model, examples, items):
+    assert trained(new_model(), examples, items, 3) == trained(new_model(), examples, items, 3)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"learning_rate": 5e-3},
+        {"weight_decay": 0.5},
+        {"targets": 1},
+        {"negatives": 8},
+        {"hide": 0.9},
+        {"reconstruction": 0.0},
+        {"seed": 1},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+def test_every_setting_changes_what_is_learned(new_model, examples, items, change):
+    one, other = new_model(), new_model()
+    trained(one, examples, items)
+    trained(other, examples, items, **change)
+    pairs = zip(one.parameters(), other.parameters(), strict=True)
+    assert any(not torch.equal(left, right) for left, right in pairs)
+
+
+def test_more_steps_than_were_announced_do_not_break_the_schedule(new_model, examples, items):
+    model = new_model()
+    trainer = Trainer(model, model, TrainingConfig(negatives=8), steps=2)
+    losses = [trainer.step(examples, items) for _ in range(14)]
+    assert np.isfinite(losses).all()
+
+
+@given(
+    st.lists(st.lists(st.integers(0, 9), min_size=1, max_size=4), min_size=1, max_size=4),
+    st.lists(st.integers(0, 9), max_size=12),
+)
+def test_what_a_user_plays_next_is_never_his_negative(targets, drawn):
+    own = _own([np.array(some) for some in targets], np.array(drawn, np.int64))
+    assert own.tolist() == [[item in some for item in drawn] for some in targets]
+
+
+def test_targets_do_not_enter_the_loss_as_negatives(new_model, examples):
+    """Where every drawn item is a target, only the reconstruction is left."""
+    vectors = np.eye(ITEMS, VECTOR_SIZE, dtype=np.float32)
+    only_targets = np.zeros(ITEMS)
+    only_targets[:5] = 1
+    table = ItemTable.of(vectors, only_targets)
+    alike = Examples(examples.features, examples.present, [np.arange(5)] * USERS, fold=0)
+    model = new_model()
+    trainer = Trainer(model, model, TrainingConfig(negatives=16, reconstruction=0.0), 1)
+    assert float(trainer.loss(alike, table).detach()) == 0
+
+
+def test_items_are_drawn_in_proportion_to_their_plays():
+    table = ItemTable.of(np.zeros((4, VECTOR_SIZE), np.float32), np.array([0, 1, 0, 3]))
+    drawn = np.bincount(table.draw(10_000, np.random.default_rng(0)), minlength=4) / 10_000
+    assert drawn[[0, 2]].tolist() == [0, 0]
+    assert drawn[3] == pytest.approx(0.75, abs=0.02)
+    assert table.known.tolist() == [False, True, False, True]
+
+
+class Oracle:
+    """A model whose users are the items that they play next; or their opposites."""
+
+    def __init__(self, sign: float = 1.0) -> None:
+        self.sign = sign
+
+    def eval(self) -> None: ...
+
+    def users(self, features: torch.Tensor, _: torch.Tensor) -> torch.Tensor:
+        return self.sign * features
+
+    def items(self, vectors: torch.Tensor) -> torch.Tensor:
+        return vectors
+
+
+@pytest.mark.parametrize(("sign", "expected"), [(1, 1.0), (-1, 0.0), (0, 0.5)])
+def test_the_auc_of_a_perfect_a_reversed_and_an_indifferent_model(sign, expected):
+    table = ItemTable.of(np.eye(ITEMS, dtype=np.float32), np.ones(ITEMS))
+    users = torch.eye(ITEMS)[:USERS]
+    targets = [np.array([row]) for row in range(USERS)]
+    batch = Examples(users, torch.ones(USERS, 1), targets, fold=3)
+    assert validation_auc(Oracle(sign), [batch], {3: table}, seed=0) == expected
+
+
+def test_the_auc_of_a_random_model_is_near_a_half(items):
+    rng = np.random.default_rng(1)
+    users = torch.from_numpy(rng.standard_normal((300, VECTOR_SIZE)).astype(np.float32))
+    targets = [rng.integers(0, ITEMS, 3) for _ in range(300)]
+    batch = Examples(users, torch.ones(300, 1), targets, fold=0)
+    assert validation_auc(Oracle(), [batch], {0: items}, seed=0) == pytest.approx(0.5, abs=0.04)
+
+
+def test_without_anybody_held_out_the_auc_is_not_a_number():
+    assert np.isnan(validation_auc(Oracle(), [], {}, seed=0))
+
+
+def test_an_unknown_setting_is_an_error():
+    with pytest.raises(ValidationError, match="momentum"):
+        TrainingConfig(momentum=0.9)
