@@ -215,7 +215,7 @@ class BucketFeatures:
 
 
 def choose_cuts(
-    user: np.ndarray, at: np.ndarray, gap: float, random_cuts: int, horizon_days: float
+    user: np.ndarray, at: np.ndarray, gap: float, most: int, horizon_days: float
 ) -> Cuts:
     """Moments to learn from: the beginnings of sessions, and some plays within.
 
@@ -223,7 +223,7 @@ def choose_cuts(
         user: (E,) int64, ascending; whose play each is.
         at: (E,) float64 seconds, ascending within a user.
         gap: seconds of silence that end a session.
-        random_cuts: plays drawn besides, per user at most.
+        most: cuts at beginnings of sessions, and cuts at other plays, per user.
         horizon_days: days after the cut in which the targets lie.
 
     Returns:
@@ -233,21 +233,27 @@ def choose_cuts(
     first = np.r_[True, user[1:] != user[:-1]] if len(user) else np.zeros(0, bool)
     start = np.maximum.accumulate(np.where(first, plays, 0)) if len(user) else plays
     begins = np.r_[False, np.diff(at) > gap] & ~first if len(user) else first
-    # Not the generator but the play itself decides, so that more plays do not move the old cuts.
-    drawn = np.argsort(_scatter(at, user), kind="stable")
-    drawn = drawn[~first[drawn]]
-    drawn = drawn[np.argsort(user[drawn], kind="stable")]
-    rank = np.arange(len(drawn)) - np.searchsorted(user[drawn], user[drawn])
-    cut = np.union1d(np.flatnonzero(begins), drawn[rank < random_cuts]).astype(np.int64)
+    # Of plays at one moment only the first can be a cut: its history lies before it in time.
+    later = np.r_[False, np.diff(at) > 0] & ~first if len(user) else first
+    cut = np.union1d(
+        _some(np.flatnonzero(begins), user, at, most),
+        _some(np.flatnonzero(later & ~begins), user, at, most),
+    ).astype(np.int64)
     end = at[cut] + horizon_days * SECONDS_PER_DAY
     stop = _after(user, at, user[cut], end)
     return Cuts(user=user[cut], start=start[cut], at=cut, stop=stop)
 
 
-def _scatter(at: np.ndarray, user: np.ndarray) -> np.ndarray:
+def _some(plays: np.ndarray, user: np.ndarray, at: np.ndarray, most: int) -> np.ndarray:
+    """At most so many plays of each user, drawn by hash: more plays do not move the others' luck."""
+    drawn = plays[np.lexsort((_scatter(at[plays]), user[plays]))]
+    rank = np.arange(len(drawn)) - np.searchsorted(user[drawn], user[drawn])
+    return drawn[rank < most]
+
+
+def _scatter(at: np.ndarray) -> np.ndarray:
     """A number that looks random and depends on nothing but the play."""
     mixed = at.astype(np.int64).astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
-    del user
     return mixed ^ (mixed >> np.uint64(29))
 
 

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
+HABITS, TOLD = ["surface", "device"], ["country", "language", "subscription"]
 WORDS = 31  # values of a vocabulary that get a column of their own
 VALIDATION_SHARE = 0.1  # of the users, by hash
 
@@ -55,8 +56,8 @@ class BuildFeatures(Settings):
     """Days after a moment whose plays are what a training example should foretell."""
     session_gap: float = 30.0
     """Minutes of silence that end a session; examples begin where a session begins."""
-    cuts: int = 6
-    """Training examples per user at random plays, besides those at the beginnings of sessions."""
+    cuts: int = 4
+    """Training examples per user at beginnings of sessions, and as many more at other plays."""
 
 
 @entry_point
@@ -80,18 +81,14 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def vocabularies(listens: DataFrame, profiles: DataFrame) -> dict[str, list[str]]:
     """The commonest values of each category, commonest first."""
-    where = {
-        "surface": listens,
-        "device": listens,
-        "country": profiles,
-        "language": profiles,
-        "subscription": profiles,
-    }
-    found = {}
-    for name, frame in where.items():
-        counted = frame.where(F.col(name).isNotNull()).groupBy(name).count()
-        top = counted.orderBy(F.desc("count"), name).limit(WORDS).collect()
-        found[name] = [row[name] for row in top]
+    found: dict[str, list[str]] = {}
+    for frame, names in ((listens, HABITS), (profiles, TOLD)):
+        # Few values in few combinations: counted once, they are small enough to be sorted here.
+        counted = frame.groupBy(*names).count().toPandas()
+        for name in names:
+            plays = counted.dropna(subset=[name]).groupby(name)["count"].sum().reset_index()
+            top = plays.sort_values(["count", name], ascending=[False, True]).head(WORDS)
+            found[name] = top[name].tolist()
     return found
 
 
@@ -220,7 +217,6 @@ def ship_vectors(spark: SparkSession, lake: Lakehouse, batch: Batch, index: Data
 def _scratch(spark: SparkSession) -> Path:
     """A folder of the driver's that goes with the session."""
     from pathlib import Path
-
 
     del spark
     return Path(SparkFiles.getRootDirectory()).parent

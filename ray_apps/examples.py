@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from lakehouse.storage import Lakehouse
 
 ROWS_AT_ONCE = 4096
+DRAWS_PER_PASS = 4
 MAX_VALIDATION_ROWS = 4096
 
 
@@ -82,23 +83,32 @@ def endless_batches(
 ) -> Iterator[Examples]:
     """Batches of about ``size`` users of one fold each, without end.
 
-    In each pass an example is taken with the chance of its weight, so that a user with many counts
-    as much as a user with one.
+    An example is taken with the chance of its weight, so that a user with many counts as much as a
+    user with one. Rows are drawn from several times while they are here, each time anew: opening a
+    pass over a small data set takes longer than learning from it.
     """
     while True:
         seen = False
         for rows in shard.iter_batches(batch_size=ROWS_AT_ONCE, batch_format="pyarrow"):
-            lucky = rng.random(rows.num_rows) < rows["weight"].to_numpy()
-            batches = [
-                batch
-                for fold in items.examples(rows.filter(lucky))
-                for batch in split(fold, size, rng)
-            ]
-            for position in rng.permutation(len(batches)):
-                seen = True
-                yield batches[position]
+            for _ in range(DRAWS_PER_PASS):
+                for batch in draw_batches(rows, items, size, rng):
+                    seen = True
+                    yield batch
         if not seen:
             return
+
+
+def draw_batches(
+    rows: pa.Table, items: Items, size: int, rng: np.random.Generator
+) -> list[Examples]:
+    """One draw from some rows, in batches of one fold each, in random order."""
+    lucky = rng.random(rows.num_rows) < rows["weight"].to_numpy()
+    batches = [
+        batch
+        for examples in items.examples(rows.filter(lucky))
+        for batch in split(examples, size, rng)
+    ]
+    return [batches[position] for position in rng.permutation(len(batches))]
 
 
 def split(examples: Examples, size: int, rng: np.random.Generator) -> list[Examples]:

@@ -106,7 +106,7 @@ def _metrics(console: Console, metrics: dict[str, Any]) -> None:
     else:
         console.print(
             f"Which tracks do {test['users']} users go on to play in {test['horizon_days']:g} days? "
-            f"({test['positives']:,} plays after {test['as_of']}, against what others play then)"
+            f"({test['positives']:,} plays after {test['as_of']}, against what others play)"
         )
         table = Table("scored by", box=None)
         for title in ("AUC", "better by", "95 % interval"):

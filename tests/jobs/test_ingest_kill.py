@@ -1,4 +1,4 @@
-"""SIGKILL at the worst moments: no reader sees a part of anything, and the next run ends it well."""
+"""SIGKILL at the worst moments: no reader sees a part, and the next run brings it to its end."""
 
 import os
 import signal

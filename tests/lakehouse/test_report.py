@@ -59,6 +59,7 @@ def test_what_users_go_on_to_play_is_shown_when_it_has_been_measured(lake, batch
         {"name": "this batch", "auc": 0.625, "difference": None, "interval": None},
     ]
     measured = {"users": 12, "positives": 34, "as_of": "2026-03-01", "rows": rows}
+    measured |= {"horizon_days": 7.0, "drawn": "after"}
     batches.record(batch.batch_id, metrics=json.dumps({"future_listening": measured}))
     with lake.filesystem.open(write_report(lake, batch.batch_id), "r") as file:
         said = file.read()

@@ -1,0 +1,116 @@
+from collections import Counter
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jobs.cooccurrence import FOLDS, fold_of, neighbourhoods, neighbours
+
+pytestmark = pytest.mark.spark
+
+T0 = datetime(2026, 3, 1, tzinfo=UTC)
+GAP, WINDOW = 30.0, 2
+# user, item, minutes: u0 plays 1 2 3, falls silent, plays 4 4 5; u1 plays 1 and 6 between them.
+PLAYS = [
+    ("u0", 1, 0),
+    ("u0", 2, 5),
+    ("u0", 3, 10),
+    ("u0", 4, 41),
+    ("u0", 4, 45),
+    ("u0", 5, 46),
+    ("u1", 1, 6),
+    ("u1", 6, 36),
+]
+
+
+@pytest.fixture
+def pairs_of(spark):
+    """How often each pair meets, as a function of plays."""
+
+    def count(plays, window: int = WINDOW) -> Counter:
+        rows = [
+            (user, item, T0 + timedelta(minutes=minutes), f"e{number:02d}")
+            for number, (user, item, minutes) in enumerate(plays)
+        ]
+        schema = "user_id string, item int, played_at timestamp, event_id string"
+        found = neighbours(spark.createDataFrame(rows, schema), GAP, window).collect()
+        return Counter((row["item"], row["neighbour"]) for row in found)
+
+    return count
+
+
+def both_ways(*pairs) -> Counter:
+    return Counter([*pairs, *((right, left) for left, right in pairs)])
+
+
+def test_neighbours_are_the_different_items_nearby_in_one_session_of_one_user(pairs_of):
+    # Both plays of 4 lie within two places of 5; a silence of exactly thirty minutes ends nothing.
+    expected = both_ways((1, 2), (1, 3), (2, 3), (4, 5), (4, 5), (1, 6))
+    assert pairs_of(PLAYS) == expected
+
+
+def test_a_window_of_one_sees_only_the_next_play(pairs_of):
+    assert pairs_of(PLAYS, window=1) == both_ways((1, 2), (2, 3), (4, 5), (1, 6))
+
+
+def test_plays_of_one_moment_are_ordered_by_their_ids(pairs_of):
+    assert pairs_of([("u0", 1, 0), ("u0", 2, 0), ("u0", 3, 0)], window=1) == both_ways(
+        (1, 2), (2, 3)
+    )
+
+
+def by_hand(plays, window: int) -> Counter:
+    found = []
+    for user in {user for user, _, _ in plays}:
+        own = [(at, number, item) for number, (who, item, at) in enumerate(plays) if who == user]
+        own.sort()
+        sessions = []
+        for at, _, item in own:
+            if not sessions or at - sessions[-1][-1][0] > GAP:
+                sessions.append([])
+            sessions[-1].append((at, item))
+        for session in sessions:
+            for place, (_, item) in enumerate(session):
+                found += [
+                    (item, other)
+                    for _, other in session[place + 1 : place + 1 + window]
+                    if other != item
+                ]
+    return both_ways(*found)
+
+
+def test_pairs_are_those_that_two_loops_find(pairs_of):
+    @given(
+        st.lists(
+            st.tuples(st.sampled_from(["u0", "u1"]), st.integers(0, 3), st.integers(0, 200)),
+            min_size=40,
+            max_size=60,
+        )
+    )
+    def law(plays):
+        assert pairs_of(plays, window=3) == by_hand(plays, window=3)
+
+    from hypothesis import settings
+
+    settings(max_examples=4)(law)()
+
+
+def test_every_item_gets_one_row_of_what_was_near_it(spark):
+    pairs = [(1, 2, 0), (1, 2, 0), (1, 2, 4), (1, 3, 0), (2, 1, 0)]
+    frame = spark.createDataFrame(pairs, "item int, neighbour int, fold int")
+    found = {row["item"]: row for row in neighbourhoods(frame).collect()}
+    met = {
+        item: sorted(zip(row["neighbours"], row["folds"], row["counts"], strict=True))
+        for item, row in found.items()
+    }
+    assert met == {1: [(2, 0, 2.0), (2, 4, 1.0), (3, 0, 1.0)], 2: [(1, 0, 1.0)]}
+
+
+def test_a_user_has_one_fold_and_the_folds_are_of_like_size(spark):
+    users = spark.range(2_000).selectExpr("concat('u', id) AS user_id")
+    folds = users.select("user_id", fold_of().alias("fold")).collect()
+    assert folds == users.select("user_id", fold_of().alias("fold")).collect()
+    sizes = Counter(row["fold"] for row in folds)
+    assert sorted(sizes) == list(range(FOLDS))
+    assert min(sizes.values()) > 300

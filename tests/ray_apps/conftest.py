@@ -1,0 +1,91 @@
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from jobs.cooccurrence import FOLDS
+from lakehouse.batches import BatchRegistry
+from lakehouse.storage import Lakehouse
+from models.features import unit
+from models.layout import VECTOR_SIZE, build_layout
+from schemas.arrow import list_column
+from schemas.contract import contract
+
+AS_OF = datetime(2026, 3, 1, tzinfo=UTC)
+USERS, ITEMS, BUCKETS = 60, 20, 4
+LAYOUT = build_layout({"surface": ["home"], "country": ["DE", "SE"]})
+IDS = [f"t{number:02d}" for number in range(ITEMS)]
+
+
+class World:
+    """A batch whose features are built, made by hand: users play what lies near their taste."""
+
+    def __init__(self, folder: str) -> None:
+        self.lake = Lakehouse(folder)
+        self.registry = BatchRegistry(self.lake)
+        self.layout = LAYOUT
+        rng = np.random.default_rng(7)
+        self.vectors = unit(rng.standard_normal((ITEMS, VECTOR_SIZE)).astype(np.float32))
+        self.users = [f"u{number:02d}" for number in range(USERS)]
+        self.features = np.zeros((USERS, LAYOUT.width), np.float32)
+        self.present = np.zeros((USERS, len(LAYOUT.groups)), np.float32)
+        for user in range(USERS - 1):  # of the last one nothing is known
+            for name in ("taste_7d", "taste_180d"):
+                self.features[user, LAYOUT[name].slice] = self.vectors[user % ITEMS]
+                self.present[user, LAYOUT.names.index(name)] = 1
+        self.batch_id = self.registry.open(AS_OF, {}, "s", "v").batch_id
+        other = self.registry.open(AS_OF, {}, "s", "v").batch_id  # its rows are nobody's business
+        for batch_id in (other, self.batch_id):
+            tables = {table: self._append(table, rows) for table, rows in self._tables(batch_id)}
+            layout = LAYOUT.model_dump_json()
+            self.registry.record(batch_id, tables=tables, layout=layout)
+
+    @property
+    def batch(self):
+        return self.registry.get(self.batch_id)
+
+    @property
+    def argv(self) -> list[str]:
+        return ["--lakehouse", self.lake.uri, "--batch-id", self.batch_id]
+
+    def _append(self, table: str, rows: pa.Table) -> int:
+        self.lake.append(table, rows.select(contract(table).column_names))
+        return self.lake.open(table).version()
+
+    def _tables(self, batch_id: str):
+        def repeated(value, count: int) -> list:
+            return [value] * count
+
+        items = {
+            "batch_id": repeated(batch_id, ITEMS),
+            "item_id": IDS,
+            "vector": list_column(self.vectors),
+            "support": repeated(3, ITEMS),
+            "source": repeated("blend", ITEMS),
+        }
+        yield "track_vectors", pa.table(items)
+        folds = [pa.table({**items, "fold": repeated(fold, ITEMS)}) for fold in range(FOLDS)]
+        yield "training_vectors", pa.concat_tables(folds)
+        users = {
+            "batch_id": repeated(batch_id, USERS),
+            "user_id": self.users,
+            "bucket": [number % BUCKETS for number in range(USERS)],
+            "as_of": repeated(AS_OF, USERS),
+            "features": list_column(self.features),
+            "present": list_column(self.present),
+        }
+        yield "user_features", pa.table(users)
+        example = {
+            "as_of": repeated(AS_OF - timedelta(days=9), USERS),
+            "validation": [number % 10 == 0 for number in range(USERS)],
+            "fold": [number % FOLDS for number in range(USERS)],
+            "weight": repeated(1.0, USERS),
+            "targets": [[IDS[(number + 1) % ITEMS]] for number in range(USERS)],
+        }
+        yield "training_examples", pa.table({**users, **example})
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory) -> World:
+    return World(str(tmp_path_factory.mktemp("world") / "lake"))

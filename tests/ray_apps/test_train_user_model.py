@@ -1,0 +1,70 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from lakehouse.batches import BatchRegistry
+from lakehouse.steps import finished_steps
+from models.checkpoint import load_model
+from ray_apps.train_user_model import main, steps_per_epoch
+
+EPOCHS = 2
+
+
+@pytest.fixture(scope="module")
+def trained(world, ray_cluster):
+    """The batch after two epochs."""
+    main([*world.argv, "--training.epochs", str(EPOCHS), "--training.batch-size", "16"])
+    return world
+
+
+@pytest.mark.ray
+def test_the_batch_points_at_a_model_of_its_layout(trained):
+    batch = trained.batch
+    model = load_model(batch.model_uri, trained.layout)
+    side_car = json.loads((Path(batch.model_uri) / "model.json").read_text())
+    assert side_car["sha256"] == batch.model_sha256
+    assert side_car["batch_id"] == batch.batch_id
+    users = model.users(torch.from_numpy(trained.features), torch.from_numpy(trained.present))
+    assert torch.isfinite(users).all()
+
+
+@pytest.mark.ray
+def test_the_best_epoch_is_kept_and_the_untrained_start_is_one_of_them(trained):
+    side_car = json.loads((Path(trained.batch.model_uri) / "model.json").read_text())
+    history = side_car["history"]
+    assert [entry["epoch"] for entry in history] == list(range(EPOCHS + 1))
+    assert np.isnan(history[0]["loss"])
+    assert all(np.isfinite(entry["loss"]) for entry in history[1:])
+    best = max(entry["validation_auc"] for entry in history)
+    assert history[side_car["epoch"]]["validation_auc"] == best
+
+
+@pytest.mark.ray
+def test_the_step_is_written_down(trained):
+    step = finished_steps(trained.lake, trained.batch_id)["train"]
+    assert (step["rows_in"], step["rows_out"]) == (60, 1)
+    assert len(step["detail"]["history"]) == EPOCHS + 1
+
+
+def test_an_epoch_sees_every_user_once_on_average(world):
+    assert steps_per_epoch(world.lake, world.batch, 20) == 3
+    assert steps_per_epoch(world.lake, world.batch, 10_000) == 1
+
+
+def test_a_batch_without_features_is_told_what_to_run(world, capsys):
+    empty = world.registry.open(world.batch.as_of, {}, "s", "v")
+    with pytest.raises(SystemExit) as ended:
+        main(["--lakehouse", world.lake.uri, "--batch-id", empty.batch_id])
+    assert ended.value.code == 4
+    assert "run jobs/build_features.py" in capsys.readouterr().err
+
+
+def test_a_finished_batch_is_not_trained_again(world, capsys):
+    closed = world.registry.open(world.batch.as_of, {}, "s", "v")
+    BatchRegistry(world.lake).record(closed.batch_id, state="candidate")
+    with pytest.raises(SystemExit):
+        main(["--lakehouse", world.lake.uri, "--batch-id", closed.batch_id])
+    assert "only a batch that is building" in capsys.readouterr().err
