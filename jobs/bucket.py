@@ -245,7 +245,7 @@ def choose_cuts(
 
 
 def _some(plays: np.ndarray, user: np.ndarray, at: np.ndarray, most: int) -> np.ndarray:
-    """At most so many plays of each user, drawn by hash: more plays do not move the others' luck."""
+    """At most so many plays of each user, drawn by hash, so that more plays move no others."""
     drawn = plays[np.lexsort((_scatter(at[plays]), user[plays]))]
     rank = np.arange(len(drawn)) - np.searchsorted(user[drawn], user[drawn])
     return drawn[rank < most]

@@ -43,7 +43,7 @@ class BatchesList(_OnLakehouse):
     def cli_cmd(self) -> None:
         """Print the table."""
         table = Table(box=None)
-        for title in ("batch", "state", "as of (UTC)", "opened (UTC)", "gates"):
+        for title in ("batch", "state", "as of (UTC)", "gates"):
             table.add_column(title, no_wrap=True)
         for batch in self.registry.list():
             passed = sum(verdict == "passed" for verdict in batch.gates.values())
@@ -52,7 +52,6 @@ class BatchesList(_OnLakehouse):
                 batch.batch_id,
                 batch.state,
                 f"{batch.as_of:%Y-%m-%d %H:%M}",
-                f"{batch.created_at:%Y-%m-%d %H:%M}",
                 gates,
             )
         console.print(table)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import subprocess
 import sys
@@ -97,9 +98,11 @@ def _watch(
 
 
 def _said(log: Path) -> str:
-    """From the entry point's own error on, or the last lines where it said nothing."""
+    """The entry point's own error with its indented lines, or the last lines of anything else."""
     lines = log.read_text(errors="replace").splitlines()
     marked = [number for number, line in enumerate(lines) if line.startswith(MARK)]
     if marked:
-        return "\n".join(lines[marked[-1] :]).removeprefix(MARK)
+        first, *rest = lines[marked[-1] :]
+        indented = itertools.takewhile(lambda line: line.startswith("  "), rest)
+        return "\n".join([first.removeprefix(MARK), *indented])
     return "it ended on an error of its own:\n" + "\n".join(f"    {line}" for line in lines[-15:])

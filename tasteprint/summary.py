@@ -105,7 +105,7 @@ def _metrics(console: Console, metrics: dict[str, Any]) -> None:
         console.print("Future listening: not measured, for nobody played anything after as_of.")
     else:
         console.print(
-            f"Which tracks do {test['users']} users go on to play in {test['horizon_days']:g} days? "
+            f"Which tracks do {test['users']} users play in the next {test['horizon_days']:g} days? "
             f"({test['positives']:,} plays after {test['as_of']}, against what others play)"
         )
         table = Table("scored by", box=None)
