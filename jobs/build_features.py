@@ -27,7 +27,7 @@ from lakehouse.batches import Batch, BatchRegistry
 from lakehouse.publish import publish_frame
 from lakehouse.steps import StepClock
 from lakehouse.storage import Lakehouse
-from models.layout import FeatureLayout, build_layout
+from models.layout import VECTOR_SIZE, FeatureLayout, build_layout
 from schemas.arrow import matrix
 from schemas.errors import entry_point
 from schemas.settings import Settings
@@ -208,8 +208,9 @@ def ship_vectors(spark: SparkSession, lake: Lakehouse, batch: Batch, index: Data
         vectors = whole if fold == WHOLE else held_out.where(F.col("fold") == fold)
         known = vectors.select("item_id", "vector").join(index, on="item_id")
         table = known.select("item", "vector").toArrow()
-        dense = np.zeros((len(creator), matrix(table["vector"]).shape[1]), np.float32)
-        dense[table["item"].to_numpy()] = matrix(table["vector"])
+        dense = np.zeros((len(creator), VECTOR_SIZE), np.float32)
+        if table.num_rows:  # nobody else may have played anything
+            dense[table["item"].to_numpy()] = matrix(table["vector"])
         np.save(place / _shipped_name(fold), dense)
         spark.sparkContext.addFile(str(place / _shipped_name(fold)))
 

@@ -77,7 +77,7 @@ class BatchRegistry:
         return sorted(self._read()[1].values(), key=lambda batch: batch.batch_id)
 
     def get(self, name: str) -> Batch:
-        """The batch of that id, or the one that is ``live`` or (newest) ``legacy`` now.
+        """The batch of that id, or the one that is ``live`` now, or was live last.
 
         Raises:
             BatchError: there is none.
@@ -89,7 +89,7 @@ class BatchRegistry:
         if not matching:
             known = ", ".join(f"{batch.batch_id} ({batch.state})" for batch in batches) or "none"
             raise BatchError(f"no batch {name!r} in {self._lake.uri}; there are: {known}")
-        return matching[-1]
+        return max(matching, key=lambda batch: batch.updated_at)
 
     def open(
         self, as_of: datetime, parents: Mapping[str, int], settings: str, code_version: str

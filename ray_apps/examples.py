@@ -60,7 +60,7 @@ class Items:
         bounds = np.concatenate([[0], np.cumsum(targets.value_lengths().to_numpy())])
         fold = rows["fold"].to_numpy()
         features, present = matrix(rows["features"]), matrix(rows["present"])
-        for one in np.unique(fold):
+        for one in np.intersect1d(fold, list(self.tables)):
             known = np.append(self.tables[int(one)].known, False)
             chosen, kept = [], []
             for row in np.flatnonzero(fold == one):

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 P = ParamSpec("P")
+INTERRUPTED = 130  # exit status after Ctrl-C, as shells have it
 
 
 class TasteprintError(Exception):
@@ -50,5 +51,8 @@ def entry_point(main: Callable[P, None]) -> Callable[P, None]:
         except TasteprintError as error:
             sys.stderr.write(f"error: {error}\n")
             raise SystemExit(error.exit_status) from None
+        except KeyboardInterrupt:
+            sys.stderr.write("stopped; the same command goes on where this one was\n")
+            raise SystemExit(INTERRUPTED) from None
 
     return guarded

@@ -105,8 +105,8 @@ def _metrics(console: Console, metrics: dict[str, Any]) -> None:
         console.print("Future listening: not measured, for nobody played anything after as_of.")
     else:
         console.print(
-            f"Which tracks do {test['users']} users play in the next {test['horizon_days']:g} days? "
-            f"({test['positives']:,} plays after {test['as_of']}, against what others play)"
+            f"What do {test['users']} users play in the next {test['horizon_days']:g} days?\n"
+            f"({test['positives']:,} tracks after {test['as_of']}, against what others play then)"
         )
         table = Table("scored by", box=None)
         for title in ("AUC", "better by", "95 % interval"):

@@ -23,7 +23,7 @@ def new_model(layout):
 
 @pytest.fixture
 def feature_rows(layout):
-    """Feature rows of users of whom the named groups are known, as ``FeatureBuilder`` makes them."""
+    """Feature rows of users of whom the named groups are known, as ``FeatureBuilder`` has them."""
 
     def make(*known: set[str], seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
         generator = torch.Generator().manual_seed(seed)

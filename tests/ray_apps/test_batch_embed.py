@@ -26,7 +26,7 @@ def ready(world):
     model = UserModel(UserModelConfig(layout=world.layout))
     with torch.no_grad():
         for parameter in model.parameters():
-            parameter += 0.05 * torch.randn(parameter.shape)
+            parameter.add_(0.05 * torch.randn(parameter.shape))
     uri = world.lake.model_uri(world.batch_id)
     digest = save_model(model, uri)
     world.registry.record(world.batch_id, model_uri=uri, model_sha256=digest)
@@ -58,9 +58,10 @@ def test_a_bucket_that_breaks_off_leaves_no_file_that_counts(ready, monkeypatch)
     def break_off(*_):
         raise RuntimeError("out of memory")
 
-    with monkeypatch.context() as patch, pytest.raises(RuntimeError, match="out of memory"):
+    with monkeypatch.context() as patch:
         patch.setattr(actor.predictor, "embed", break_off)
-        actor({"bucket": 2})
+        with pytest.raises(RuntimeError, match="out of memory"):
+            actor({"bucket": 2})
     assert not place(ready, 2).exists()
     actor({"bucket": 2})
     assert pq.read_metadata(place(ready, 2)).num_rows == 15
@@ -68,9 +69,8 @@ def test_a_bucket_that_breaks_off_leaves_no_file_that_counts(ready, monkeypatch)
 
 
 @pytest.mark.ray
-def test_everyone_is_embedded_once_and_buckets_that_are_there_are_left_alone(
-    ready, ray_cluster, monkeypatch
-):
+@pytest.mark.usefixtures("ray_cluster")
+def test_everyone_is_embedded_once_and_buckets_that_are_there_are_left_alone(ready, monkeypatch):
     EmbedBucket(ready.lake.uri, ready.batch_id)({"bucket": 3})
     written = place(ready, 3).stat().st_mtime_ns
     main(ready.argv)

@@ -14,7 +14,7 @@ EPOCHS = 2
 
 
 @pytest.fixture(scope="module")
-def trained(world, ray_cluster):
+def trained(world, ray_cluster):  # noqa: ARG001
     """The batch after two epochs."""
     main([*world.argv, "--training.epochs", str(EPOCHS), "--training.batch-size", "16"])
     return world

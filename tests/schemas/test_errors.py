@@ -43,3 +43,14 @@ def test_an_entry_point_passes_its_arguments_on():
 
     main(["--x"], loud=True)
     assert got == [(["--x"], True)]
+
+
+def test_ctrl_c_ends_with_a_sentence_and_no_traceback(capsys):
+    @entry_point
+    def main():
+        raise KeyboardInterrupt
+
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 130
+    assert capsys.readouterr().err == "stopped; the same command goes on where this one was\n"

@@ -1,4 +1,4 @@
-"""SIGKILL at the worst moments: readers see nothing or everything, and the next run ends it well."""
+"""SIGKILL at the worst moments: readers see nothing or all, and the next run ends it well."""
 
 import json
 from collections import Counter
