@@ -55,13 +55,13 @@ class BuildTrackVectors(Settings):
     """The batch to write, from `tasteprint batches open`."""
     session_gap: float = 30.0
     """Minutes of silence that end a session."""
-    window: int = 5
+    window: int = 10
     """Plays before and after a play that count as its neighbours."""
     shift: float = 1.0
     """Shift of the mutual information: the larger, the fewer chance meetings count."""
     smoothing: float = 0.75
     """Power of the context counts; below 1 it tames rare contexts."""
-    max_contexts: int = 20_000
+    max_contexts: int = 30_000
     """Contexts (creators, genres, languages, items) that get a column; the most played ones do."""
     iterations: int = 4
     """Block power iterations of the factorisation."""

@@ -25,8 +25,9 @@ BLOCKS = {
     "language": "language",
     ITEM: "item_id",
 }
-FEWEST_ITEMS = 2  # that a creator or genre describes: with one, it says no more than the item does
-FEWEST_PLAYS = 5  # of an item that is a context itself; chosen on validation data, see the docs
+FEWEST_ITEMS = 5  # that a genre or language describes
+FEWEST_PLAYS = 5  # of an item that is a context itself
+# Both chosen on validation data (docs/quality.md). Of creators even one with one item helps.
 
 
 @dataclass(frozen=True)
@@ -68,24 +69,24 @@ def describe(index: DataFrame, plays: DataFrame, most: int) -> Catalogue:
     words = _words(index)
     support = _support(plays, items)
     played = plays.groupBy("item").count()
-    is_item = F.col("block") == ITEM
+    enough = (
+        F.when(F.col("block") == CREATOR, True)
+        .when(F.col("block") == ITEM, F.col("plays") >= FEWEST_PLAYS)
+        .otherwise(F.col("items") >= FEWEST_ITEMS)
+    )
     ranked = (
         words.join(played, on="item")
         .groupBy("block", "word")
         .agg(F.sum("count").alias("plays"), F.count("*").alias("items"))
-        .where(
-            F.when(is_item, F.col("plays") >= FEWEST_PLAYS).otherwise(
-                F.col("items") >= FEWEST_ITEMS
-            )
-        )
+        .where(enough)
         .orderBy(F.desc("plays"), "block", "word")
         .limit(most)
         .toArrow()
     )
     if not ranked.num_rows:
         raise InputError(
-            f"no item was played {FEWEST_PLAYS} times and no creator or genre has {FEWEST_ITEMS} "
-            "items that were played: there is too little to learn from"
+            "nothing that was played has a creator, a genre shared by "
+            f"{FEWEST_ITEMS} items, or {FEWEST_PLAYS} plays: there is too little to learn from"
         )
     blocks = ranked["block"].to_pylist()
     kinds = sorted(set(blocks))

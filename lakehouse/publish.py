@@ -26,6 +26,7 @@ from schemas.errors import BatchError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from deltalake import DeltaTable
     from pyspark.sql import DataFrame, SparkSession
 
     from lakehouse.batches import Batch
@@ -84,6 +85,7 @@ def publish_files(lake: Lakehouse, table: str, files: Sequence[str], batch: Batc
 
     Raises:
         GateError: an expectation failed; the table is as it was.
+        BatchError: the batch has published the table before, from other files.
     """
     require_building(batch)
     root = lake.table_uri(table)
@@ -92,7 +94,9 @@ def publish_files(lake: Lakehouse, table: str, files: Sequence[str], batch: Batc
     write_report(lake, batch.batch_id)
     verdict.require(lake.report_uri(batch.batch_id))
     transaction = f"{table}/{batch.batch_id}"
-    if target.transaction_version(transaction) is None:
+    if target.transaction_version(transaction) is not None:
+        _require_same_files(target, table, files, batch)
+    else:
         target.create_write_transaction(
             [_add_action(lake, root, name, batch.batch_id) for name in files],
             mode="append",
@@ -105,6 +109,17 @@ def publish_files(lake: Lakehouse, table: str, files: Sequence[str], batch: Batc
         )
     _point(lake, table, batch, verdict)
     return verdict.rows
+
+
+def _require_same_files(target: DeltaTable, table: str, files: Sequence[str], batch: Batch) -> None:
+    """Raise BatchError if a batch's commit, which is made once, holds other files than these."""
+    root = target.table_uri.rstrip("/") + "/"
+    committed = target.file_uris([("batch_id", "=", batch.batch_id)])
+    if {uri.removeprefix(root) for uri in committed} != set(files):
+        raise BatchError(
+            f"batch {batch.batch_id} has published {table} from other files: its model or features "
+            "were made anew since; open another batch with `tasteprint batches open`"
+        )
 
 
 def require_building(batch: Batch) -> None:

@@ -60,7 +60,11 @@ class UserModel(nn.Module):
         self.item_metric = nn.Parameter(torch.zeros(VECTOR_SIZE))
         self.nobody = nn.Parameter(self.isometry.sum(dim=1) / VECTOR_SIZE**0.5)
         width = config.layout.width + len(groups)
-        self.norm = nn.BatchNorm1d(config.layout.width, affine=False)
+        # Only amounts have a scale of their own; the other groups' is what they mean.
+        amounts = [group for group in groups if group.kind == "amounts"]
+        self.norms = nn.ModuleDict(
+            {group.name: nn.BatchNorm1d(group.width, affine=False) for group in amounts}
+        )
         self.user_net = _correction(width, config)
         self.item_net = _correction(VECTOR_SIZE, config)
         self.decoders = nn.ModuleDict(
@@ -84,7 +88,7 @@ class UserModel(nn.Module):
     def users(self, features: Tensor, present: Tensor) -> Tensor:
         """Encode users, (B, size) unit rows; the arguments as in ``forward``."""
         bits = torch.repeat_interleave(present, self._widths(present.device), dim=1)  # (B, width)
-        known = self.norm(features) * bits  # (B, width)
+        known = self._scaled(features) * bits  # (B, width)
         correction = self.user_net(torch.cat([known, present], dim=1))  # (B, size)
         taste, heard = self._taste(features, present)  # (B, VECTOR_SIZE), (B, 1)
         weighed = taste * (METRIC_RATE * self.user_metric).exp()  # (B, VECTOR_SIZE)
@@ -100,6 +104,15 @@ class UserModel(nn.Module):
     def decode(self, users: Tensor) -> dict[str, Tensor]:
         """Reconstruct each group from the vectors, by name, (B, group.width) before any softmax."""
         return {name: decoder(users) for name, decoder in self.decoders.items()}
+
+    def _scaled(self, features: Tensor) -> Tensor:
+        parts = [
+            self.norms[group.name](features[:, group.slice])
+            if group.name in self.norms
+            else features[:, group.slice]
+            for group in self.config.layout.groups
+        ]
+        return torch.cat(parts, dim=1)  # (B, width)
 
     def _taste(self, features: Tensor, present: Tensor) -> tuple[Tensor, Tensor]:
         names = self.config.layout.names

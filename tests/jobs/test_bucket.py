@@ -15,7 +15,7 @@ from models.layout import VECTOR_SIZE, build_layout
 T0 = datetime(2026, 3, 1, tzinfo=UTC)
 START = T0.timestamp()
 HOUR, DAY = 3600.0, 86_400.0
-GAP, RANDOM_CUTS, HORIZON = HOUR / 2, 2, 7.0
+GAP, MOST, HORIZON = HOUR / 2, 2, 7.0
 FOLD = 3
 LAYOUT = build_layout({"surface": ["home"], "country": ["SE"]})
 VECTORS = unit(np.random.default_rng(7).standard_normal((6, VECTOR_SIZE)).astype(np.float32))
@@ -33,9 +33,9 @@ def ordered(histories: list[list[float]]) -> tuple[np.ndarray, np.ndarray]:
     return user, np.array([moment for own in histories for moment in sorted(own)], float)
 
 
-def cuts_of(histories: list[list[float]], random_cuts: int = RANDOM_CUTS):
+def cuts_of(histories: list[list[float]], most: int = MOST):
     user, at = ordered(histories)
-    return user, at, choose_cuts(user, at, GAP, random_cuts, HORIZON)
+    return user, at, choose_cuts(user, at, GAP, most, HORIZON)
 
 
 @given(HISTORIES)
@@ -57,21 +57,20 @@ def test_the_targets_are_all_of_the_users_plays_within_the_horizon(histories):
 
 
 @given(HISTORIES, st.integers(0, 3))
-def test_cuts_are_the_beginnings_of_sessions_and_at_most_so_many_others(histories, random_cuts):
-    user, at, cuts = cuts_of(histories, random_cuts)
-    begins = {
-        place
-        for place in range(1, len(at))
-        if user[place] == user[place - 1] and at[place] - at[place - 1] > GAP
-    }
-    assert begins <= set(cuts.at.tolist())
-    others = user[[place for place in cuts.at if place not in begins]]
-    assert not len(others) or np.bincount(others).max() <= random_cuts
+def test_of_each_user_so_many_sessions_and_so_many_other_plays_are_cuts(histories, most):
+    user, at, cuts = cuts_of(histories, most)
+    for whose in range(len(histories)):
+        # The first play of a user has no history, nor has what was played at the same moment.
+        later = [place for place in np.flatnonzero(user == whose)[1:] if at[place] > at[place - 1]]
+        begins = {place for place in later if at[place] - at[place - 1] > GAP}
+        mine = set(cuts.at[cuts.user == whose].tolist())
+        assert len(mine & begins) == min(most, len(begins))
+        assert len(mine - begins) == min(most, len(later) - len(begins))
 
 
 @given(HISTORIES)
 def test_no_two_cuts_of_a_user_are_at_the_same_moment(histories):
-    _, at, cuts = cuts_of(histories, random_cuts=9)
+    _, at, cuts = cuts_of(histories, most=9)
     pairs = list(zip(cuts.user.tolist(), at[cuts.at].tolist(), strict=True))
     assert len(set(pairs)) == len(pairs)
 
@@ -85,9 +84,9 @@ def test_the_cuts_of_a_user_do_not_depend_on_the_others(histories):
         assert at[mine].tolist() == own_at[alone.at].tolist()
 
 
-def test_a_second_play_after_a_silence_is_a_cut_and_the_first_play_never_is():
-    _, _, cuts = cuts_of([[START, START + HOUR, START + HOUR + 60]], random_cuts=0)
-    assert (cuts.start.tolist(), cuts.at.tolist(), cuts.stop.tolist()) == ([0], [1], [3])
+def test_the_first_play_after_a_silence_is_a_cut_and_the_very_first_never_is():
+    _, _, cuts = cuts_of([[START, START + HOUR]], most=1)
+    assert (cuts.start.tolist(), cuts.at.tolist(), cuts.stop.tolist()) == ([0], [1], [2])
 
 
 def test_without_plays_there_are_no_cuts():
@@ -151,7 +150,7 @@ def built(plays: list[dict], people: list[dict], as_of: datetime) -> list[dict]:
         creators=3,
         horizon_days=HORIZON,
         session_gap=GAP / 60,
-        cuts=RANDOM_CUTS,
+        cuts=MOST,
         vectors={},
         creator_of_item="",
         _builders={WHOLE: BUILDER, FOLD: BUILDER},

@@ -71,6 +71,12 @@ def test_targets_that_only_the_users_own_fold_knows_do_not_count():
     assert [own.tolist() for own in found[0].targets] == [[0]]
 
 
+def test_a_fold_of_whose_items_nobody_else_knows_any_gives_no_examples():
+    known = items({1: CATALOGUE}, CATALOGUE)
+    found = list(known.examples(rows((0, ["a"], 1), (1, ["b"], 1))))
+    assert [(one.fold, numbers(one)) for one in found] == [(1, [1])]
+
+
 @pytest.mark.parametrize(
     ("size", "lengths"), [(4, [4, 3, 3]), (100, [10]), (3, [4, 3, 3]), (1, [1] * 10)]
 )
