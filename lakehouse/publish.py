@@ -113,9 +113,8 @@ def publish_files(lake: Lakehouse, table: str, files: Sequence[str], batch: Batc
 
 def _require_same_files(target: DeltaTable, table: str, files: Sequence[str], batch: Batch) -> None:
     """Raise BatchError if a batch's commit, which is made once, holds other files than these."""
-    root = target.table_uri.rstrip("/") + "/"
     committed = target.file_uris([("batch_id", "=", batch.batch_id)])
-    if {uri.removeprefix(root) for uri in committed} != set(files):
+    if {uri.rsplit("/", 1)[-1] for uri in committed} != {name.rsplit("/", 1)[-1] for name in files}:
         raise BatchError(
             f"batch {batch.batch_id} has published {table} from other files: its model or features "
             "were made anew since; open another batch with `tasteprint batches open`"

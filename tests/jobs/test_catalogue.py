@@ -19,7 +19,9 @@ PLAYS = [("u0", 0), ("u0", 0), ("u1", 1), ("u2", 2), ("u3", 0)]
 
 
 @pytest.fixture
-def described(spark):
+def described(spark, monkeypatch):
+    monkeypatch.setattr("jobs.catalogue.FEWEST_ITEMS", 2)
+
     def run(items=ITEMS, plays=PLAYS, most: int = 100):
         index = spark.createDataFrame(items, INDEX)
         return describe(index, spark.createDataFrame(plays, "user_id string, item int"), most)
@@ -32,11 +34,12 @@ def columns(catalogue) -> list[list[int]]:
     return [np.flatnonzero(column).tolist() for column in catalogue.own.toarray().T]
 
 
-def test_contexts_are_played_and_describe_two_items_at_least(described):
-    # Not 'loud' and creator B, which one played item has, nor C and jazz, which nobody played.
+def test_contexts_are_played_and_genres_describe_some_items_at_least(described):
+    # Not 'loud', which one played item has, nor creator C and jazz, which nobody played.
     found = described()
-    assert columns(found) == [[0, 1, 2], [0, 1], [0, 1, 3]]  # rock, creator A, English
-    assert found.is_creator.tolist() == [False, True, False]
+    # rock, creator A, English, creator B
+    assert columns(found) == [[0, 1, 2], [0, 1], [0, 1, 3], [2]]
+    assert found.is_creator.tolist() == [False, True, False, True]
     assert len(set(found.block.tolist())) == 3
 
 
@@ -70,5 +73,6 @@ def test_where_nothing_is_known_of_the_items_only_they_are_contexts(described):
 
 
 def test_too_little_to_learn_from_is_said(described):
+    bare = [(item_id, number, None, None, None) for item_id, number, *_ in ITEMS]
     with pytest.raises(InputError, match="too little to learn from"):
-        described(plays=[("u0", 3)])
+        described(bare, plays=[("u0", 3)])

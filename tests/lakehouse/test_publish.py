@@ -98,6 +98,16 @@ def test_files_are_committed_once_though_the_first_try_crashed(
     assert lake.open(TABLE).version() == 1
 
 
+def test_a_batch_that_was_published_is_not_published_from_other_files(
+    lake, batches, batch, track_vectors
+):
+    publish_files(lake, TABLE, [written(lake, track_vectors(batch.batch_id))], batch)
+    other = written(lake, track_vectors(batch.batch_id), "part-1.parquet")
+    with pytest.raises(BatchError, match="from other files"):
+        publish_files(lake, TABLE, [other], batch)
+    assert len(seen(lake, batches, batch)) == 6
+
+
 def test_the_log_says_what_range_each_file_holds(lake, batch, track_vectors):
     publish_files(lake, TABLE, [written(lake, track_vectors(batch.batch_id))], batch)
     logged = adds(lake)
