@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from lakehouse.storage import Lakehouse
 
 ROWS_AT_ONCE = 4096
-DRAWS_PER_PASS = 4
+EMPTY_DRAWS = 100  # in a row
+KEPT_BYTES = 256_000_000  # of rows that a worker keeps between passes
 MAX_VALIDATION_ROWS = 4096
 
 
@@ -84,18 +85,34 @@ def endless_batches(
     """Batches of about ``size`` users of one fold each, without end.
 
     An example is taken with the chance of its weight, so that a user with many counts as much as a
-    user with one. Rows are drawn from several times while they are here, each time anew: opening a
-    pass over a small data set takes longer than learning from it.
+    user with one. It ends only where draw after draw holds no target that other users know.
+    """
+    empty = 0
+    for rows in endless_rows(shard):
+        batches = draw_batches(rows, items, size, rng)
+        empty = 0 if batches else empty + 1
+        if empty == EMPTY_DRAWS:
+            return
+        yield from batches
+
+
+def endless_rows(shard: DataIterator) -> Iterator[pa.Table]:
+    """The worker's share of the rows, over and over, streamed from Ray Data.
+
+    A share that is small is kept after the first pass: opening another takes Ray seconds.
     """
     while True:
-        seen = False
+        kept: list[pa.Table] = []
+        size = 0
         for rows in shard.iter_batches(batch_size=ROWS_AT_ONCE, batch_format="pyarrow"):
-            for _ in range(DRAWS_PER_PASS):
-                for batch in draw_batches(rows, items, size, rng):
-                    seen = True
-                    yield batch
-        if not seen:
+            size += rows.nbytes
+            if size <= KEPT_BYTES:
+                kept.append(rows)
+            yield rows
+        if size == 0:
             return
+        while size <= KEPT_BYTES:
+            yield from kept
 
 
 def draw_batches(

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 MARK = "error: "  # how entry points begin what they say to a person
+ENGINE_NOISE = ("\x1b", "(")  # Ray repeats its workers' warnings on standard output
 TICK = 0.2  # seconds between two looks at a running step
 QUIET_TICK = 20.0  # seconds between two lines of a log that is no terminal
 
@@ -75,7 +76,8 @@ def _follow(stream: IO[str] | None, file: IO[str], latest: list[str]) -> None:
     for line in stream or ():
         file.write(line)
         file.flush()
-        latest[0] = line.strip()
+        if not line.startswith(ENGINE_NOISE):
+            latest[0] = line.strip()
 
 
 def _watch(
