@@ -74,7 +74,7 @@ def fit(lake: Lakehouse, batch: Batch, args: TrainUserModel) -> Result:
     """Run the workers; the result carries the best epoch's model and the history of all."""
     import ray
     from ray.data.expressions import col
-    from ray.train import CheckpointConfig, RunConfig, ScalingConfig
+    from ray.train import RunConfig, ScalingConfig
     from ray.train.torch import TorchTrainer
 
     files = lake.files("training_examples", batch)
@@ -96,9 +96,6 @@ def fit(lake: Lakehouse, batch: Batch, args: TrainUserModel) -> Result:
         run_config=RunConfig(
             name=batch.batch_id,
             storage_path=f"{lake.uri}/checkpoints",
-            checkpoint_config=CheckpointConfig(
-                num_to_keep=1, checkpoint_score_attribute="validation_auc"
-            ),
         ),
     )
     return trainer.fit()
@@ -135,17 +132,18 @@ def worker(config: dict[str, Any]) -> None:
         np.random.default_rng([training.seed, rank, 1]),
     )
     history: list[dict[str, float]] = []
+    best: tuple[float, int, dict[str, torch.Tensor]] = (-1.0, 0, {})
     for epoch in range(training.epochs + 1):
         losses = _epoch(trainer, batches, items, steps) if epoch else []
         auc = validation_auc(inner, held_out, items.tables, training.seed)
-        history.append(
-            {
-                "epoch": epoch,
-                "loss": float(np.mean(losses)) if losses else float("nan"),
-                "validation_auc": auc,
-            }
-        )
-        _report(inner, history, rank)
+        loss = float(np.mean(losses)) if losses else float("nan")
+        history.append({"epoch": epoch, "loss": loss, "validation_auc": auc})
+        if not best[2] or auc > best[0]:
+            best = (auc, epoch, {name: value.clone() for name, value in inner.state_dict().items()})
+        if rank == 0:
+            print(f"train: epoch {epoch} of {training.epochs}, AUC of held-out users {auc:.4f}")  # noqa: T201
+    inner.load_state_dict(best[2])
+    _report(inner, {"epoch": best[1], "history": history}, rank)
 
 
 def _epoch(trainer: Any, batches: Any, items: Any, steps: int) -> list[float]:
@@ -159,12 +157,12 @@ def _epoch(trainer: Any, batches: Any, items: Any, steps: int) -> list[float]:
     return losses
 
 
-def _report(model: Any, history: list[dict[str, float]], rank: int) -> None:
+def _report(model: Any, metrics: dict[str, Any], rank: int) -> None:
+    """Hand the best epoch to the driver, once: a report takes Ray Train longer than an epoch."""
     from ray import train
 
     from models.checkpoint import save_model
 
-    metrics = {**history[-1], "history": list(history)}
     if rank:
         train.report(metrics)
         return
@@ -185,16 +183,17 @@ def keep_model(lake: Lakehouse, batch: Batch, result: Result, training: Training
     """Copy the best epoch's weights to the batch's model folder; returns their SHA-256."""
     from models.checkpoint import load_model, save_model
 
-    best = max(result.best_checkpoints, key=lambda pair: pair[1]["validation_auc"])
-    with best[0].as_directory() as folder:
+    if result.checkpoint is None or result.metrics is None:
+        raise BatchError("training ended without a model")
+    with result.checkpoint.as_directory() as folder:
         model = load_model(str(Path(folder)))
     return save_model(
         model,
         lake.model_uri(batch.batch_id),
         batch_id=batch.batch_id,
         training=training.model_dump(mode="json"),
-        epoch=best[1]["epoch"],
-        history=(result.metrics or {}).get("history", []),
+        epoch=result.metrics["epoch"],
+        history=result.metrics["history"],
     )
 
 
