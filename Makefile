@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 MARK   := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check format bench-smoke clean
+.PHONY: help install demo test check format clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14

@@ -12,6 +12,7 @@ user's history, with the features as they were then and what was played in the d
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,7 +21,7 @@ from pyspark.sql import DataFrame, SparkSession, Window
 from pyspark.sql import functions as F
 
 from jobs.bucket import ROW_TYPE, BucketFeatures
-from jobs.cooccurrence import FOLDS, WHOLE, fold_of
+from jobs.cooccurrence import VARIANTS, WHOLE, fold_of
 from jobs.session import spark_session
 from jobs.tables import known_listens, read_parent
 from lakehouse.batches import Batch, BatchRegistry
@@ -34,7 +35,6 @@ from schemas.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     import pyarrow as pa
 
@@ -136,7 +136,7 @@ def feature_rows(
         horizon_days=args.horizon_days,
         session_gap=args.session_gap,
         cuts=args.cuts,
-        vectors={fold: _shipped_name(fold) for fold in (WHOLE, *range(FOLDS))},
+        vectors={fold: _shipped_name(fold) for fold in VARIANTS},
         creator_of_item=CREATORS_FILE,
     )
     bucket = F.pmod(F.xxhash64("user_id"), F.lit(args.buckets)).cast("int").alias("bucket")
@@ -197,14 +197,14 @@ def _shipped_name(fold: int) -> str:
 
 def ship_vectors(spark: SparkSession, lake: Lakehouse, batch: Batch, index: DataFrame) -> None:
     """Send every worker the vectors, whole and without each fold, as files that it maps."""
-    place = _scratch(spark)
+    place = Path(SparkFiles.getRootDirectory()).parent  # goes with the session
     order = index.select("item_id", "item", "creator").toArrow().sort_by("item")
     creator = order["creator"].fill_null(-1).to_numpy()
     np.save(place / CREATORS_FILE, creator.astype(np.int64))
     spark.sparkContext.addFile(str(place / CREATORS_FILE))
     whole = read_parent(spark, lake, "track_vectors", batch)
     held_out = read_parent(spark, lake, "training_vectors", batch)
-    for fold in (WHOLE, *range(FOLDS)):
+    for fold in VARIANTS:
         vectors = whole if fold == WHOLE else held_out.where(F.col("fold") == fold)
         known = vectors.select("item_id", "vector").join(index, on="item_id")
         table = known.select("item", "vector").toArrow()
@@ -213,14 +213,6 @@ def ship_vectors(spark: SparkSession, lake: Lakehouse, batch: Batch, index: Data
             dense[table["item"].to_numpy()] = matrix(table["vector"])
         np.save(place / _shipped_name(fold), dense)
         spark.sparkContext.addFile(str(place / _shipped_name(fold)))
-
-
-def _scratch(spark: SparkSession) -> Path:
-    """A folder of the driver's that goes with the session."""
-    from pathlib import Path
-
-    del spark
-    return Path(SparkFiles.getRootDirectory()).parent
 
 
 def with_pick_indices(everyone: DataFrame, index: DataFrame) -> DataFrame:

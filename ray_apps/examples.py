@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
+import pyarrow.compute as pc
 import torch
 
 from models.training import Examples, ItemTable
@@ -148,7 +149,5 @@ def validation_examples(lake: Lakehouse, batch: Batch, items: Items) -> list[Exa
     """Examples of users who are held out of fitting, at most some thousands."""
     table = lake.open("training_examples", batch.version_of("training_examples"))
     dataset = table.to_pyarrow_dataset(partitions=[("batch_id", "=", batch.batch_id)])
-    import pyarrow.compute as pc
-
     rows = dataset.head(MAX_VALIDATION_ROWS, filter=pc.field("validation"))
     return list(items.examples(rows)) if rows.num_rows else []
