@@ -16,7 +16,8 @@ $(MARK): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or later is needed: make PYTHON=python3.11") if sys.version_info < (3, 11) else None'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --constraint constraints.txt uv
-	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --editable '.[dev]'
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --compile-bytecode \
+		--constraint constraints.txt --editable '.[dev]'
 	@command -v java >/dev/null || test -n "$$JAVA_HOME" || { $(BIN)/tasteprint doctor; exit 1; }
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/spark-submit --properties-file spark.conf jobs/session.py 2>$(VENV)/delta.log || { cat $(VENV)/delta.log; exit 1; }
 	@touch $(MARK)
