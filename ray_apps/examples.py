@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pyarrow.compute as pc
 import torch
 
@@ -15,7 +16,6 @@ from schemas.arrow import matrix
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    import pyarrow as pa
     from ray.data import DataIterator
 
     from lakehouse.batches import Batch
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 ROWS_AT_ONCE = 4096
 EMPTY_DRAWS = 100  # in a row
 KEPT_BYTES = 256_000_000  # of rows that a worker keeps between passes
-MAX_VALIDATION_ROWS = 4096
+MAX_VALIDATION_ROWS = 32_768
 
 
 class Items:
@@ -146,8 +146,10 @@ def split(examples: Examples, size: int, rng: np.random.Generator) -> list[Examp
 
 
 def validation_examples(lake: Lakehouse, batch: Batch, items: Items) -> list[Examples]:
-    """Examples of users who are held out of fitting, at most some thousands."""
+    """One example of each user who is held out of fitting, of at most some thousands."""
     table = lake.open("training_examples", batch.version_of("training_examples"))
     dataset = table.to_pyarrow_dataset(partitions=[("batch_id", "=", batch.batch_id)])
     rows = dataset.head(MAX_VALIDATION_ROWS, filter=pc.field("validation"))
-    return list(items.examples(rows)) if rows.num_rows else []
+    # One each, so that users are independent draws and a standard error can be told.
+    drawn = rows["user_id"].to_pandas().sample(frac=1, random_state=0).drop_duplicates()
+    return list(items.examples(rows.take(pa.array(drawn.index)))) if rows.num_rows else []

@@ -6,9 +6,9 @@
     ray job submit --working-dir . -- python ray_apps/train_user_model.py …
 
 Ray Data streams the training examples from Delta, at the version that the batch published, and
-splits them over the workers; DistributedDataParallel adds up the gradients. After each epoch the
-users who are held out of fitting are scored, and the epoch that did best there is kept; the start
-of training, which equals the average of item vectors, is one of the candidates.
+splits them over the workers; DistributedDataParallel adds up the gradients. After the last epoch
+the model goes back towards its start, which equals the average of item vectors, as far as users who
+are held out of fitting are served as well (``models.training.settle``).
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class TrainUserModel(Settings):
 
 @entry_point
 def main(argv: Sequence[str] | None = None) -> None:
-    """Train, keep the best epoch, write it down in the batch."""
+    """Train, keep the model, write it down in the batch."""
     args = TrainUserModel.parse(argv)
     lake = Lakehouse(args.lakehouse)
     clock = StepClock(lake, "train")
@@ -66,12 +66,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     examples = lake.open("training_examples", batch.version_of("training_examples"))
     rows = examples.to_pyarrow_dataset(partitions=[("batch_id", "=", batch.batch_id)]).count_rows()
-    metrics = result.metrics or {}
-    clock.finish(batch.batch_id, rows_in=rows, rows_out=1, history=metrics.get("history", []))
+    clock.finish(batch.batch_id, rows_in=rows, rows_out=1, **(result.metrics or {}))
 
 
 def fit(lake: Lakehouse, batch: Batch, args: TrainUserModel) -> Result:
-    """Run the workers; the result carries the best epoch's model and the history of all."""
+    """Run the workers; the result carries the model and how training went."""
     import ray
     from ray.data.expressions import col
     from ray.train import RunConfig, ScalingConfig
@@ -108,7 +107,7 @@ def worker(config: dict[str, Any]) -> None:
     from ray import train
     from ray.train.torch import prepare_model
 
-    from models.training import Trainer, validation_auc
+    from models.training import Trainer, held_out_aucs, settle
     from models.user_model import UserModel, UserModelConfig
     from ray_apps.examples import Items, endless_batches, validation_examples
 
@@ -119,6 +118,7 @@ def worker(config: dict[str, Any]) -> None:
     rank, workers = context.get_world_rank(), context.get_world_size()
     torch.manual_seed(training.seed)
     inner = UserModel(UserModelConfig(layout=FeatureLayout.model_validate_json(batch.layout or "")))
+    start = {name: value.detach().clone() for name, value in inner.named_parameters()}
     model = prepare_model(inner) if workers > 1 else inner
     items = Items(lake, batch)
     held_out = validation_examples(lake, batch, items)
@@ -131,41 +131,42 @@ def worker(config: dict[str, Any]) -> None:
         size,
         np.random.default_rng([training.seed, rank, 1]),
     )
-    history: list[dict[str, float]] = []
-    best: tuple[float, int, dict[str, torch.Tensor]] = (-1.0, 0, {})
-    for epoch in range(training.epochs + 1):
-        losses = _epoch(trainer, batches, items, steps) if epoch else []
-        auc = validation_auc(inner, held_out, items.tables, training.seed)
-        loss = float(np.mean(losses)) if losses else float("nan")
-        history.append({"epoch": epoch, "loss": loss, "validation_auc": auc})
-        if not best[2] or auc > best[0]:
-            best = (auc, epoch, {name: value.clone() for name, value in inner.state_dict().items()})
+
+    def aucs() -> np.ndarray:
+        return held_out_aucs(inner, held_out, items.tables, training.seed)
+
+    history: list[dict[str, float | None]] = []
+    for epoch in range(1, training.epochs + 1):
+        loss = _epoch(trainer, batches, items, steps)
         if rank == 0:
-            print(f"train: epoch {epoch} of {training.epochs}, AUC of held-out users {auc:.4f}")  # noqa: T201
-    inner.load_state_dict(best[2])
-    _report(inner, {"epoch": best[1], "history": history}, rank)
+            scores = aucs()
+            auc = float(scores.mean()) if len(scores) else None
+            history.append({"epoch": epoch, "loss": loss, "auc": auc})
+            said = "nobody is held out" if auc is None else f"AUC of held-out users {auc:.4f}"
+            print(f"train: epoch {epoch} of {training.epochs}, loss {loss:.4f}, {said}")  # noqa: T201
+    if rank == 0:
+        _report(inner, {"history": history, **settle(inner, start, aucs)})
+    else:
+        train.report({})
 
 
-def _epoch(trainer: Any, batches: Any, items: Any, steps: int) -> list[float]:
-    """Every worker makes the same number of steps, whatever its share of the rows."""
+def _epoch(trainer: Any, batches: Any, items: Any, steps: int) -> float:
+    """Mean loss; every worker makes the same number of steps, whatever its share of the rows."""
     losses = []
     for _ in range(steps):
         examples = next(batches, None)
         if examples is None:
             raise BatchError("no training example has a target that other users know")
         losses.append(trainer.step(examples, items.tables[examples.fold]))
-    return losses
+    return sum(losses) / steps
 
 
-def _report(model: Any, metrics: dict[str, Any], rank: int) -> None:
-    """Hand the best epoch to the driver, once: a report takes Ray Train longer than an epoch."""
+def _report(model: Any, metrics: dict[str, Any]) -> None:
+    """Hand the model to the driver, once: a report takes Ray Train longer than an epoch."""
     from ray import train
 
     from models.checkpoint import save_model
 
-    if rank:
-        train.report(metrics)
-        return
     with tempfile.TemporaryDirectory() as folder:
         save_model(model, folder)
         train.report(metrics, checkpoint=train.Checkpoint.from_directory(folder))
@@ -180,7 +181,7 @@ def steps_per_epoch(lake: Lakehouse, batch: Batch, batch_size: int) -> int:
 
 
 def keep_model(lake: Lakehouse, batch: Batch, result: Result, training: TrainingConfig) -> str:
-    """Copy the best epoch's weights to the batch's model folder; returns their SHA-256."""
+    """Copy the weights to the batch's model folder; returns their SHA-256."""
     from models.checkpoint import load_model, save_model
 
     if result.checkpoint is None or result.metrics is None:
@@ -192,8 +193,7 @@ def keep_model(lake: Lakehouse, batch: Batch, result: Result, training: Training
         lake.model_uri(batch.batch_id),
         batch_id=batch.batch_id,
         training=training.model_dump(mode="json"),
-        epoch=result.metrics["epoch"],
-        history=result.metrics["history"],
+        **result.metrics,
     )
 
 

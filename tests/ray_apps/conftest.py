@@ -80,10 +80,12 @@ class World:
             "as_of": repeated(AS_OF - timedelta(days=9), USERS),
             "validation": [number % 10 == 0 for number in range(USERS)],
             "fold": [number % FOLDS for number in range(USERS)],
-            "weight": repeated(1.0, USERS),
+            "weight": repeated(0.5, USERS),
             "targets": [[IDS[(number + 1) % ITEMS]] for number in range(USERS)],
         }
-        yield "training_examples", pa.table({**users, **example})
+        early = pa.table({**users, **example})
+        late = pa.table({**users, **example, "as_of": repeated(AS_OF - timedelta(days=8), USERS)})
+        yield "training_examples", pa.concat_tables([early, late])
 
 
 @pytest.fixture(scope="module")

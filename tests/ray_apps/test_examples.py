@@ -121,6 +121,7 @@ def test_items_and_their_tables_are_those_of_the_batch(world):
         assert table.known.all()
 
 
-def test_only_users_who_are_held_out_are_validated(world):
+def test_each_user_who_is_held_out_is_validated_by_one_example(world):
     batches = validation_examples(world.lake, world.batch, Items(world.lake, world.batch))
-    assert sum(len(batch.targets) for batch in batches) == 6
+    assert sum(len(batch.targets) for batch in batches) == 6  # of twelve
+    assert sorted(batch.fold for batch in batches) == [0]

@@ -8,6 +8,7 @@ import torch
 from lakehouse.batches import BatchRegistry
 from lakehouse.steps import finished_steps
 from models.checkpoint import load_model
+from models.training import SHARES
 from ray_apps.train_user_model import main, steps_per_epoch
 
 EPOCHS = 2
@@ -32,21 +33,21 @@ def test_the_batch_points_at_a_model_of_its_layout(trained):
 
 
 @pytest.mark.ray
-def test_the_best_epoch_is_kept_and_the_untrained_start_is_one_of_them(trained):
+def test_how_training_went_is_kept_beside_the_model(trained):
     side_car = json.loads((Path(trained.batch.model_uri) / "model.json").read_text())
     history = side_car["history"]
-    assert [entry["epoch"] for entry in history] == list(range(EPOCHS + 1))
-    assert np.isnan(history[0]["loss"])
-    assert all(np.isfinite(entry["loss"]) for entry in history[1:])
-    best = max(entry["validation_auc"] for entry in history)
-    assert history[side_car["epoch"]]["validation_auc"] == best
+    assert [entry["epoch"] for entry in history] == list(range(1, EPOCHS + 1))
+    assert all(np.isfinite([entry["loss"], entry["auc"]]).all() for entry in history)
+    assert side_car["share"] in SHARES
+    assert len(side_car["line"]) == len(SHARES)
+    assert side_car["line"][-1] == history[-1]["auc"]
 
 
 @pytest.mark.ray
 def test_the_step_is_written_down(trained):
     step = finished_steps(trained.lake, trained.batch_id)["train"]
-    assert (step["rows_in"], step["rows_out"]) == (60, 1)
-    assert len(step["detail"]["history"]) == EPOCHS + 1
+    assert (step["rows_in"], step["rows_out"]) == (120, 1)
+    assert len(step["detail"]["history"]) == EPOCHS
 
 
 def test_an_epoch_sees_every_user_once_on_average(world):
