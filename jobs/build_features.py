@@ -25,6 +25,7 @@ from jobs.cooccurrence import VARIANTS, WHOLE, fold_of
 from jobs.session import spark_session
 from jobs.tables import known_listens, read_parent
 from lakehouse.batches import Batch, BatchRegistry
+from lakehouse.gate import import_ahead
 from lakehouse.publish import publish_frame
 from lakehouse.steps import StepClock
 from lakehouse.storage import Lakehouse
@@ -67,6 +68,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     lake = Lakehouse(args.lakehouse)
     clock = StepClock(lake, "features")
     batch = BatchRegistry(lake).get(args.batch_id)
+    import_ahead()  # while Spark starts
     with spark_session("build_features") as spark:
         listens = known_listens(spark, lake, batch)
         profiles = user_profiles(spark, lake, batch)

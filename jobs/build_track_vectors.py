@@ -32,6 +32,7 @@ from jobs.pmi import PmiRows, flat, offsets
 from jobs.session import spark_session
 from jobs.tables import known_listens, read_parent
 from lakehouse.batches import BatchRegistry
+from lakehouse.gate import import_ahead
 from lakehouse.publish import publish_frame
 from lakehouse.steps import StepClock
 from lakehouse.storage import Lakehouse
@@ -44,6 +45,8 @@ from schemas.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    from pyspark.sql import Row
 
 
 class BuildTrackVectors(Settings):
@@ -76,6 +79,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     lake = Lakehouse(args.lakehouse)
     clock = StepClock(lake, "track_vectors")
     batch = BatchRegistry(lake).get(args.batch_id)
+    import_ahead()  # while Spark starts
     with spark_session("build_track_vectors") as spark:
         listens = known_listens(spark, lake, batch).persist(StorageLevel.DISK_ONLY)
         vectors = item_vectors(listens, read_parent(spark, lake, "items", batch), args)
@@ -127,16 +131,22 @@ def indexed(items: DataFrame) -> DataFrame:
 def _summed(
     frame: DataFrame, share: Callable[[pa.RecordBatch], np.ndarray], shape: tuple[int, ...]
 ) -> np.ndarray:
-    """Add up what each Arrow batch contributes; one array per partition travels to the driver."""
+    """Add up what each Arrow batch contributes: by partition, in a tree, then on the driver."""
 
     def partition(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         total = np.zeros(shape)
         for batch in batches:
             total += share(batch)
-        yield pa.RecordBatch.from_pydict({"share": pa.array([total.tobytes()], pa.large_binary())})
+        packed = total.astype(np.float32).tobytes()
+        yield pa.RecordBatch.from_pydict({"share": pa.array([packed], pa.large_binary())})
 
-    shares = frame.mapInArrow(partition, "share binary").toLocalIterator()
-    return sum((np.frombuffer(row["share"]).reshape(shape) for row in shares), np.zeros(shape))
+    def unpacked(row: Row) -> np.ndarray:
+        return np.frombuffer(row["share"], np.float32).reshape(shape)
+
+    total: np.ndarray = (
+        frame.mapInArrow(partition, "share binary").rdd.map(unpacked).treeReduce(np.add)
+    )
+    return total
 
 
 def _context_totals(rows: DataFrame, catalogue: Catalogue) -> np.ndarray:
@@ -215,16 +225,25 @@ def _blended(projected: DataFrame, catalogue: Catalogue) -> DataFrame:
     contexts = catalogue.own.shape[1]
     context = projected.sparkSession.sparkContext
 
-    def share(batch: pa.RecordBatch, fold: int) -> np.ndarray:
-        items = batch["item"].to_numpy()
-        support = catalogue.support_without(fold)[items]
-        sums, evidence = iv.context_sums(catalogue.own[items], matrix(batch["met"]), support)
-        return np.column_stack([sums, evidence])
+    described = context.broadcast(catalogue)
 
+    def share(batch: pa.RecordBatch) -> np.ndarray:
+        """For each variant and context: the sum of its items' vectors, and their evidence."""
+        catalogue = described.value
+        sums = np.zeros((len(VARIANTS), contexts, VECTOR_SIZE + 1))
+        for variant, fold in enumerate(VARIANTS):
+            chosen = batch.filter(pc.equal(batch["fold"], fold))
+            if not chosen.num_rows:
+                continue
+            items = chosen["item"].to_numpy()
+            support = catalogue.support_without(fold)[items]
+            own, met = catalogue.own[items], matrix(chosen["met"])
+            sums[variant] = np.column_stack(iv.context_sums(own, met, support))
+        return sums
+
+    totals = _summed(projected, share, (len(VARIANTS), contexts, VECTOR_SIZE + 1))
     known = {}
-    for fold in VARIANTS:
-        of_fold = projected.where(F.col("fold") == fold)
-        total = _summed(of_fold, partial(share, fold=fold), (contexts, VECTOR_SIZE + 1))
+    for fold, total in zip(VARIANTS, totals, strict=True):
         # What an item says of itself is no content: a new one says nothing yet.
         known[fold] = unit(total[:, :-1]), np.where(catalogue.is_item, 0.0, total[:, -1])
     shared = context.broadcast((catalogue, known))

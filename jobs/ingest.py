@@ -23,6 +23,7 @@ from pyspark.sql import functions as F
 from jobs.judge import FILE, RAW, REASONS, judge, read_table, with_unknown_items
 from jobs.session import spark_session
 from jobs.source import FILLED, Delivery, check_source
+from lakehouse.gate import import_ahead
 from lakehouse.publish import audit_staged, stage
 from lakehouse.steps import StepClock, finished_steps
 from lakehouse.storage import Lakehouse
@@ -58,6 +59,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         print(f"{delivery.ingest_id}: these files are in the lakehouse already")  # noqa: T201
         return
     clock = StepClock(lake, "ingest")
+    import_ahead()  # while Spark starts
     with spark_session("ingest") as spark:
         judged = judge_all(spark, lake, delivery)
         counts = {table: split_counts(frame) for table, frame in judged.items()}

@@ -12,6 +12,7 @@ from __future__ import annotations
 import logging
 import os
 from datetime import UTC, datetime
+from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,6 +26,7 @@ from schemas.errors import GateError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from types import ModuleType
 
     import pandas as pd
     from pyspark.sql import DataFrame, SparkSession
@@ -179,11 +181,21 @@ def spark_scalars(frame: DataFrame, table: str) -> DataFrame:
     return frame.select(*chosen)
 
 
-def _validate(frame: Any, table: str, spark: bool) -> list[Check]:  # noqa: FBT001
+def import_ahead() -> None:
+    """Begin to import Great Expectations beside what comes first; it takes seconds."""
+    Thread(target=_great_expectations, daemon=True).start()
+
+
+def _great_expectations() -> ModuleType:
     os.environ["GX_ANALYTICS_ENABLED"] = "False"  # before the import, which reads it
     import great_expectations as gx
 
     logging.getLogger("great_expectations").setLevel(logging.ERROR)
+    return gx
+
+
+def _validate(frame: Any, table: str, spark: bool) -> list[Check]:  # noqa: FBT001
+    gx: Any = _great_expectations()
     context = gx.get_context(mode="ephemeral")
     context.variables.progress_bars = {"globally": False}
     suite = gx.ExpectationSuite(name=table, expectations=contract(table).expectations())

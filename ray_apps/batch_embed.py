@@ -21,7 +21,7 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
 from lakehouse.batches import Batch, BatchRegistry
-from lakehouse.gate import pa_filesystem
+from lakehouse.gate import import_ahead, pa_filesystem
 from lakehouse.publish import publish_files, require_building
 from lakehouse.steps import StepClock
 from lakehouse.storage import Lakehouse
@@ -68,6 +68,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         for bucket in sorted(buckets)
         if not lake.filesystem.exists(f"{lake.table_uri(TABLE)}/{bucket_file(batch, bucket)}")
     ]
+    import_ahead()  # while Ray starts
     if missing:
         with ray_session():
             embed_buckets(lake, batch, missing, args)
