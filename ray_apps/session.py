@@ -14,13 +14,17 @@ LOCAL_OBJECT_STORE = 400_000_000  # bytes; Spark may be on the same machine
 
 
 @contextmanager
-def ray_session() -> Iterator[None]:
+def ray_session(*, show_workers: bool = False) -> Iterator[None]:
     """Join the cluster of ``RAY_ADDRESS`` (a submitted job has it), or start Ray on this machine.
 
     A session that is open already, as in tests, is used and left open.
+
+    Args:
+        show_workers: whether what the workers print is repeated here.
     """
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
     os.environ.setdefault("RAY_TRAIN_V2_ENABLED", "1")
+    os.environ.setdefault("RAY_TRAIN_ENABLE_PRINT_PATCH", "0")  # it says every line twice
     import ray
     from ray.data import DataContext
 
@@ -30,12 +34,14 @@ def ray_session() -> Iterator[None]:
         yield
         return
     if os.environ.get("RAY_ADDRESS"):
-        ray.init(log_to_driver=False)
+        ray.init(log_to_driver=show_workers)
     else:
+        # Processes of one machine need no two seconds to notice one another's end.
+        os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.3")
         ray.init(
             include_dashboard=False,
             object_store_memory=LOCAL_OBJECT_STORE,
-            log_to_driver=False,
+            log_to_driver=show_workers,
             logging_level="ERROR",
         )
     try:

@@ -58,9 +58,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     require_building(batch)
     if batch.layout is None:
         raise BatchError(f"batch {batch.batch_id} has no features yet: run jobs/build_features.py")
-    with ray_session():
+    forget_attempts(lake, batch)  # Ray Train would count on from one that was broken off
+    with ray_session(show_workers=True):
         result = fit(lake, batch, args)
         digest = keep_model(lake, batch, result, args.training)
+    forget_attempts(lake, batch)
     BatchRegistry(lake).record(
         batch.batch_id, model_uri=lake.model_uri(batch.batch_id), model_sha256=digest
     )
@@ -178,6 +180,13 @@ def steps_per_epoch(lake: Lakehouse, batch: Batch, batch_size: int) -> int:
     dataset = table.to_pyarrow_dataset(partitions=[("batch_id", "=", batch.batch_id)])
     weight = dataset.to_table(columns=["weight"])["weight"].to_numpy()
     return max(1, round(float(weight.sum()) / batch_size))
+
+
+def forget_attempts(lake: Lakehouse, batch: Batch) -> None:
+    """Remove what Ray Train keeps of its runs; the batch has its model in a folder of its own."""
+    place = f"{lake.uri}/checkpoints/{batch.batch_id}"
+    if lake.filesystem.exists(place):
+        lake.filesystem.rm(place, recursive=True)
 
 
 def keep_model(lake: Lakehouse, batch: Batch, result: Result, training: TrainingConfig) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -13,13 +14,15 @@ from typing import IO, TYPE_CHECKING
 from schemas.errors import TasteprintError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
     from pathlib import Path
 
     from rich.console import Console
 
 MARK = "error: "  # how entry points begin what they say to a person
-ENGINE_NOISE = ("\x1b", "(")  # Ray repeats its workers' warnings on standard output
+# Ray repeats what its workers print on standard output, warnings too, behind their names.
+OF_A_WORKER = re.compile(r"(\x1b\[\d+m)?\(\w+ pid=\d+[^)]*\)(\x1b\[0m)? (?P<said>.*)")
+PROGRESS = re.compile(r"\w+: \w+ [\d,]+ of ")  # such as "train: epoch 3 of 20, …"
 TICK = 0.2  # seconds between two looks at a running step
 QUIET_TICK = 20.0  # seconds between two lines of a log that is no terminal
 
@@ -72,12 +75,14 @@ def run_step(title: str, command: Sequence[str], log: Path, console: Console) ->
     console.print(f"[green]✓[/] {title} [dim]{seconds:.0f} s[/]")
 
 
-def _follow(stream: IO[str] | None, file: IO[str], latest: list[str]) -> None:
+def _follow(stream: Iterable[str] | None, file: IO[str], latest: list[str]) -> None:
     for line in stream or ():
         file.write(line)
         file.flush()
-        if not line.startswith(ENGINE_NOISE):
-            latest[0] = line.strip()
+        of_a_worker = OF_A_WORKER.match(line)
+        said = of_a_worker["said"] if of_a_worker else line.strip()
+        if PROGRESS.match(said):
+            latest[0] = said
 
 
 def _watch(

@@ -30,6 +30,7 @@ def test_the_batch_points_at_a_model_of_its_layout(trained):
     assert side_car["batch_id"] == batch.batch_id
     users = model.users(torch.from_numpy(trained.features), torch.from_numpy(trained.present))
     assert torch.isfinite(users).all()
+    assert not list(Path(trained.lake.uri).glob("checkpoints/*"))  # Ray Train's own copies
 
 
 @pytest.mark.ray

@@ -4,7 +4,7 @@ import sys
 import pytest
 from rich.console import Console
 
-from tasteprint.steps import StepError, run_step
+from tasteprint.steps import StepError, _follow, run_step
 
 
 @pytest.fixture
@@ -22,6 +22,25 @@ def test_what_a_step_prints_is_in_its_log(tmp_path, console):
     run_step("a step", python(program), log, console)
     assert sorted(log.read_text().split()) == ["err", "out"]
     assert "✓ a step" in console.file.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("printed", "shown"),
+    [
+        ("embed: bucket 3 of 16, 1,632 users", "embed: bucket 3 of 16, 1,632 users"),
+        ("(RayTrainWorker pid=7) train: epoch 2 of 20, loss 3", "train: epoch 2 of 20, loss 3"),
+        (
+            "\x1b[36m(RayTrainWorker pid=7, ip=10.0.0.2)\x1b[0m train: epoch 3 of 20, loss 2",
+            "train: epoch 3 of 20, loss 2",
+        ),
+        ("(PlacementGroupCleaner pid=7) Failed to query the controller", ""),
+        ("[W socket.cpp] a warning", ""),
+    ],
+)
+def test_of_all_that_engines_print_only_progress_is_shown(printed, shown):
+    latest = [""]
+    _follow([f"{printed}\n"], io.StringIO(), latest)
+    assert latest == [shown]
 
 
 def test_a_failed_step_repeats_its_own_error_and_names_the_log(tmp_path, console):
