@@ -141,7 +141,7 @@ def _plays(
         user_id, item (row of ``track_vectors``), later (whether after ``as_of``).
     """
     end = batch.as_of + timedelta(days=horizon_days)
-    listens = lake.open("listens", batch.version_of("listens")).to_pyarrow_dataset()
+    listens = lake.dataset("listens", batch)
     columns = ["user_id", "item_id", "played_at"]
     after = listens.to_table(
         columns=columns,

@@ -69,7 +69,7 @@ def _favourites(lake: Lakehouse, batch: Batch) -> dict[str, str]:
 def _known(lake: Lakehouse, batch: Batch) -> pa.Table:
     import pyarrow.compute as pc
 
-    listens = lake.open("listens", batch.version_of("listens")).to_pyarrow_dataset()
+    listens = lake.dataset("listens", batch)
     return listens.to_table(
         columns=["user_id", "item_id"], filter=pc.field("played_at") < batch.as_of
     )

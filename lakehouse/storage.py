@@ -26,6 +26,8 @@ from schemas.errors import BatchError, InputError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import pyarrow.dataset as ds
+
     from lakehouse.batches import Batch
 
 # Both engines must be able to read and write every table.
@@ -126,17 +128,19 @@ class Lakehouse:
             commit_properties=CommitProperties(app_transactions=names, max_commit_retries=20),
         )
 
-    def read(self, table: str, batch: Batch, columns: Sequence[str] | None = None) -> pa.Table:
-        """Read a table as a batch sees it: the inputs it pinned, or the rows it published.
+    def dataset(self, table: str, batch: Batch) -> ds.Dataset:
+        """A table as a batch sees it: the inputs it pinned, or the rows it published.
 
         Raises:
             BatchError: the batch neither pinned nor published the table.
         """
         found = self.open(table, batch.version_of(table))
-        partition = [("batch_id", "=", batch.batch_id)] if table in batch.tables else None
-        return found.to_pyarrow_table(
-            partitions=partition, columns=list(columns) if columns else None
-        )
+        own = [("batch_id", "=", batch.batch_id)] if table in batch.tables else None
+        return found.to_pyarrow_dataset(file_pruning_predicate=own)
+
+    def read(self, table: str, batch: Batch, columns: Sequence[str] | None = None) -> pa.Table:
+        """All rows of ``dataset``, in memory."""
+        return self.dataset(table, batch).to_table(columns=list(columns) if columns else None)
 
     def files(self, table: str, batch: Batch) -> list[str]:
         """The Parquet files that hold a batch's rows of a table it published."""

@@ -17,11 +17,10 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
 from lakehouse.batches import Batch, BatchRegistry
-from lakehouse.gate import import_ahead, pa_filesystem
+from lakehouse.gate import import_ahead
 from lakehouse.publish import publish_files, require_building
 from lakehouse.steps import StepClock
 from lakehouse.storage import Lakehouse
@@ -61,7 +60,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     require_building(batch)
     if batch.model_uri is None:
         raise BatchError(f"batch {batch.batch_id} has no model: run ray_apps/train_user_model.py")
-    features = feature_files(lake, batch)
+    features = lake.dataset("user_features", batch)
     buckets = pc.unique(features.to_table(columns=["bucket"])["bucket"]).to_pylist()
     missing = [
         bucket
@@ -82,12 +81,6 @@ def main(argv: Sequence[str] | None = None) -> None:
         buckets=len(buckets),
         buckets_done_before=len(buckets) - len(missing),
     )
-
-
-def feature_files(lake: Lakehouse, batch: Batch) -> ds.Dataset:
-    """The batch's feature rows, as an Arrow dataset."""
-    files = lake.files("user_features", batch)
-    return ds.dataset(files, format="parquet", filesystem=pa_filesystem(lake))
 
 
 def bucket_file(batch: Batch, bucket: int) -> str:
@@ -131,7 +124,7 @@ class EmbedBucket:
         self.batch = BatchRegistry(self.lake).get(batch_id)
         layout = FeatureLayout.model_validate_json(self.batch.layout or "")
         self.predictor = UserPredictor(self.batch.model_uri or "", layout)
-        self.features = feature_files(self.lake, self.batch)
+        self.features = self.lake.dataset("user_features", self.batch)
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
         """Embed one bucket.

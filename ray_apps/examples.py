@@ -147,8 +147,7 @@ def split(examples: Examples, size: int, rng: np.random.Generator) -> list[Examp
 
 def validation_examples(lake: Lakehouse, batch: Batch, items: Items) -> list[Examples]:
     """One example of each user who is held out of fitting, of at most some thousands."""
-    table = lake.open("training_examples", batch.version_of("training_examples"))
-    dataset = table.to_pyarrow_dataset(partitions=[("batch_id", "=", batch.batch_id)])
+    dataset = lake.dataset("training_examples", batch)
     rows = dataset.head(MAX_VALIDATION_ROWS, filter=pc.field("validation"))
     # One each, so that users are independent draws and a standard error can be told.
     drawn = rows["user_id"].to_pandas().sample(frac=1, random_state=0).drop_duplicates()

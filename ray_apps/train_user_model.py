@@ -66,8 +66,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     BatchRegistry(lake).record(
         batch.batch_id, model_uri=lake.model_uri(batch.batch_id), model_sha256=digest
     )
-    examples = lake.open("training_examples", batch.version_of("training_examples"))
-    rows = examples.to_pyarrow_dataset(partitions=[("batch_id", "=", batch.batch_id)]).count_rows()
+    rows = lake.dataset("training_examples", batch).count_rows()
     clock.finish(batch.batch_id, rows_in=rows, rows_out=1, **(result.metrics or {}))
 
 
@@ -176,9 +175,7 @@ def _report(model: Any, metrics: dict[str, Any]) -> None:
 
 def steps_per_epoch(lake: Lakehouse, batch: Batch, batch_size: int) -> int:
     """Steps in which every user that trains is seen once on average."""
-    table = lake.open("training_examples", batch.version_of("training_examples"))
-    dataset = table.to_pyarrow_dataset(partitions=[("batch_id", "=", batch.batch_id)])
-    weight = dataset.to_table(columns=["weight"])["weight"].to_numpy()
+    weight = lake.read("training_examples", batch, ["weight"])["weight"].to_numpy()
     return max(1, round(float(weight.sum()) / batch_size))
 
 
