@@ -12,6 +12,7 @@ user's history, with the features as they were then and what was played in the d
 
 from __future__ import annotations
 
+import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -129,7 +130,7 @@ def feature_rows(
         rows of the former.
     """
     index = item_index(spark, lake, batch).persist(StorageLevel.DISK_ONLY)
-    ship_vectors(spark, lake, batch, index)
+    vectors, creator_of_item = ship_vectors(spark, lake, batch, index)
     creators = index.agg(F.max("creator")).first()
     compute = BucketFeatures(
         layout=layout,
@@ -138,8 +139,8 @@ def feature_rows(
         horizon_days=args.horizon_days,
         session_gap=args.session_gap,
         cuts=args.cuts,
-        vectors={fold: _shipped_name(fold) for fold in VARIANTS},
-        creator_of_item=CREATORS_FILE,
+        vectors=vectors,
+        creator_of_item=creator_of_item,
     )
     bucket = F.pmod(F.xxhash64("user_id"), F.lit(args.buckets)).cast("int").alias("bucket")
     plays = listens.join(F.broadcast(index), on="item_id", how="left").select(
@@ -190,22 +191,28 @@ def item_index(spark: SparkSession, lake: Lakehouse, batch: Batch) -> DataFrame:
     )
 
 
-CREATORS_FILE = "creator_of_item.npy"
+def ship_vectors(
+    spark: SparkSession, lake: Lakehouse, batch: Batch, index: DataFrame
+) -> tuple[dict[int, str], str]:
+    """Send every worker the vectors, whole and without each fold, as files that it maps.
 
-
-def _shipped_name(fold: int) -> str:
-    return f"vectors_{fold}.npy"
-
-
-def ship_vectors(spark: SparkSession, lake: Lakehouse, batch: Batch, index: DataFrame) -> None:
-    """Send every worker the vectors, whole and without each fold, as files that it maps."""
+    Returns:
+        the names of the files by fold (or WHOLE), and of the one with each item's creator.
+    """
     place = Path(SparkFiles.getRootDirectory()).parent  # goes with the session
+    call = uuid.uuid4().hex  # a session ships a name once, whatever is in the file
+
+    def ship(what: str, rows: np.ndarray) -> str:
+        file = place / f"{what}-{call}.npy"
+        np.save(file, rows)
+        spark.sparkContext.addFile(str(file))
+        return file.name
+
     order = index.select("item_id", "item", "creator").toArrow().sort_by("item")
-    creator = order["creator"].fill_null(-1).to_numpy()
-    np.save(place / CREATORS_FILE, creator.astype(np.int64))
-    spark.sparkContext.addFile(str(place / CREATORS_FILE))
+    creator = order["creator"].fill_null(-1).to_numpy().astype(np.int64)
     whole = read_parent(spark, lake, "track_vectors", batch)
     held_out = read_parent(spark, lake, "training_vectors", batch)
+    names = {}
     for fold in VARIANTS:
         vectors = whole if fold == WHOLE else held_out.where(F.col("fold") == fold)
         known = vectors.select("item_id", "vector").join(index, on="item_id")
@@ -213,8 +220,8 @@ def ship_vectors(spark: SparkSession, lake: Lakehouse, batch: Batch, index: Data
         dense = np.zeros((len(creator), VECTOR_SIZE), np.float32)
         if table.num_rows:  # nobody else may have played anything
             dense[table["item"].to_numpy()] = matrix(table["vector"])
-        np.save(place / _shipped_name(fold), dense)
-        spark.sparkContext.addFile(str(place / _shipped_name(fold)))
+        names[fold] = ship(f"vectors_{fold}", dense)
+    return names, ship("creator_of_item", creator)
 
 
 def with_pick_indices(everyone: DataFrame, index: DataFrame) -> DataFrame:

@@ -191,5 +191,6 @@ class Runs:
 
 
 @pytest.fixture(scope="session")
-def runs(tmp_path_factory):
-    return Runs(tmp_path_factory.mktemp("runs"))
+def new_runs(tmp_path_factory):
+    """A function that makes ``Runs``; each kills only what it has started itself."""
+    return lambda: Runs(tmp_path_factory.mktemp("runs"))
