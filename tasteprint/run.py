@@ -40,7 +40,7 @@ class Run(Settings):
     """Source file that maps your columns onto the contracts (sources/*.yaml)."""
     data: str | None = None
     """Folder or URI of the source's files."""
-    events: int = 60_000
+    events: int = 100_000
     """Plays to simulate where there is no source."""
     seed: int = 0
     """Seed of the simulation, of the factorisation and of training."""
