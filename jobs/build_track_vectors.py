@@ -224,7 +224,6 @@ def _blended(projected: DataFrame, catalogue: Catalogue) -> DataFrame:
     """Every item's vector: co-occurrence and content, weighted by what stands behind them."""
     contexts = catalogue.own.shape[1]
     context = projected.sparkSession.sparkContext
-
     described = context.broadcast(catalogue)
 
     def share(batch: pa.RecordBatch) -> np.ndarray:
@@ -246,10 +245,10 @@ def _blended(projected: DataFrame, catalogue: Catalogue) -> DataFrame:
     for fold, total in zip(VARIANTS, totals, strict=True):
         # What an item says of itself is no content: a new one says nothing yet.
         known[fold] = unit(total[:, :-1]), np.where(catalogue.is_item, 0.0, total[:, -1])
-    shared = context.broadcast((catalogue, known))
+    learned = context.broadcast(known)
 
     def blend(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        catalogue, known = shared.value
+        catalogue, known = described.value, learned.value
         for batch in batches:
             for fold in VARIANTS:
                 chosen = batch.filter(pc.equal(batch["fold"], fold))

@@ -161,6 +161,7 @@ def kill_features(lake: Lakehouse, batch_id: str, runs) -> dict[str, tuple]:
             lake.staging_uri(batch_id, "training_examples")
         ).exists,
         "at the commit of the first": place(lake, "training_examples", DATA_COMMIT).exists,
+        "at the commit of the second": place(lake, "user_features", DATA_COMMIT).exists,
     }
     seen = {}
     for name, moment in moments.items():
@@ -249,6 +250,7 @@ def test_killed_while_it_builds_features_it_shows_no_part_and_ends_with_every_us
         assert "training_examples" not in batch.tables or examples == whole, name
     assert seen["while the first table is staged"][:2] == (Counter(), Counter())
     assert seen["at the commit of the first"][1] == whole
+    assert seen["at the commit of the second"][0] == EVERYONE_ONCE
 
     rows = lake.read("user_features", BatchRegistry(lake).get(batch_id))
     assert Counter(rows["user_id"].to_pylist()) == EVERYONE_ONCE
