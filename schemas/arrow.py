@@ -1,9 +1,33 @@
-"""The one pair of ways between matrices and list columns."""
+"""Arrow types by the names contracts give them; the one pair of ways between matrix and lists."""
 
 from __future__ import annotations
 
 import numpy as np
 import pyarrow as pa
+
+ARROW_TYPES = {
+    "string": pa.string(),
+    "long": pa.int64(),
+    "int": pa.int32(),
+    "float": pa.float32(),
+    "double": pa.float64(),
+    "boolean": pa.bool_(),
+    "timestamp": pa.timestamp("us", tz="UTC"),
+    "date": pa.date32(),
+    "array<string>": pa.list_(pa.string()),
+    "array<float>": pa.list_(pa.float32()),
+    "array<double>": pa.list_(pa.float64()),
+    "array<int>": pa.list_(pa.int32()),
+    "array<long>": pa.list_(pa.int64()),
+}
+WIDER = {pa.int32(): pa.int64(), pa.float32(): pa.float64()}
+
+
+def widens(narrow: pa.DataType, wide: pa.DataType) -> bool:
+    """Whether every value of the first type is one of the second."""
+    if pa.types.is_list(narrow) and pa.types.is_list(wide):
+        return widens(narrow.value_type, wide.value_type)
+    return narrow == wide or WIDER.get(narrow) == wide
 
 
 def list_column(matrix: np.ndarray) -> pa.ListArray:

@@ -41,6 +41,10 @@ class BatchError(TasteprintError):
     exit_status = 4
 
 
+class MixedBatchesError(BatchError):
+    """Vectors of two batches, which are two spaces, were about to meet; the message names both."""
+
+
 def entry_point(main: Callable[P, None]) -> Callable[P, None]:
     """Let a ``main`` end on our own errors with their message and exit status, not a traceback."""
 

@@ -52,6 +52,10 @@ class Settings(BaseSettings):
             sys.stderr.write("See --help.\n")
             raise SystemExit(USAGE) from None
 
+    def recipe(self) -> dict[str, Any]:
+        """What has to be given again for the same result: all but where and what for."""
+        return self.model_dump(mode="json", exclude={"lakehouse", "batch_id"})
+
 
 def complaints(error: ValidationError) -> list[str]:
     """Say each of pydantic's findings as ``where: what``, without its addresses and types."""

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from numpy.testing import assert_array_equal
 
-from schemas.arrow import list_column, matrix
+from schemas.arrow import list_column, matrix, widens
 
 MATRICES = arrays(
     np.float32,
@@ -56,3 +56,23 @@ def test_a_transposed_matrix_keeps_its_rows():
 def test_rows_that_are_not_of_one_length_are_refused(rows):
     with pytest.raises(ValueError, match="same length"):
         matrix(pa.array(rows, pa.list_(pa.float32())))
+
+
+@pytest.mark.parametrize(
+    ("narrow", "wide"),
+    [
+        (pa.int32(), pa.int64()),
+        (pa.float32(), pa.float64()),
+        (pa.list_(pa.float32()), pa.list_(pa.float64())),
+        (pa.string(), pa.string()),
+    ],
+)
+def test_a_type_widens_to_one_that_holds_all_its_values(narrow, wide):
+    assert widens(narrow, wide)
+    assert widens(wide, narrow) == (narrow == wide)
+
+
+def test_other_types_do_not_widen():
+    assert not widens(pa.int64(), pa.float64())
+    assert not widens(pa.int32(), pa.string())
+    assert not widens(pa.list_(pa.int32()), pa.int64())
