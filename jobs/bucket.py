@@ -20,28 +20,21 @@ from models.features import (
     play_weight,
 )
 from schemas.arrow import list_column
+from schemas.contract import contract
 
 if TYPE_CHECKING:
     from datetime import datetime
 
     from models.layout import FeatureLayout
 
-ROW_TYPE = (
-    "user_id string, bucket int, as_of timestamp, validation boolean, fold int, weight float, "
-    "features array<float>, present array<float>, targets array<string>"
-)
+# Rows of both tables, which differ in what may be null: whoever is no example has no targets.
 ROW_SCHEMA = pa.schema(
-    [
-        ("user_id", pa.string()),
-        ("bucket", pa.int32()),
-        ("as_of", pa.timestamp("us", tz="UTC")),
-        ("validation", pa.bool_()),
-        ("fold", pa.int32()),
-        ("weight", pa.float32()),
-        ("features", pa.list_(pa.float32())),
-        ("present", pa.list_(pa.float32())),
-        ("targets", pa.list_(pa.string())),
-    ]
+    {
+        field.name: field.type
+        for table in ("user_features", "training_examples")
+        for field in contract(table).arrow_schema
+        if field.name != "batch_id"
+    }
 )
 
 

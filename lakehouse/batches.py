@@ -2,68 +2,33 @@
 
 A vector is comparable only with vectors of its own batch, so a batch is what is built, checked,
 promoted and kept. Every change is one Delta commit of the ``batches`` table, made against the
-version that was read: whoever comes second is told, and nothing is overwritten unseen.
+version that was read: whoever comes second is told, and nothing is overwritten unseen. What has
+to hold at every moment is therefore kept in this one table: at most one batch is live, and each
+consumer is trained on a batch that can be read.
 """
 
 from __future__ import annotations
 
 import secrets
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 from deltalake import CommitProperties, DeltaTable, write_deltalake
 from deltalake.exceptions import CommitFailedError
-from pydantic import BaseModel, ConfigDict
 
+from lakehouse.batch import SERVED, Batch, Refresh, State
 from schemas.contract import contract
 from schemas.errors import BatchError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Collection, Mapping
 
     from lakehouse.storage import Lakehouse
 
-State = Literal["building", "candidate", "live", "legacy", "retired", "failed"]
 ATTEMPTS = 10  # of a change that does not mind what others changed meanwhile
-
-
-class Batch(BaseModel):
-    """One row of ``batches``."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    batch_id: str
-    state: State
-    created_at: datetime
-    updated_at: datetime
-    as_of: datetime
-    settings: str
-    code_version: str
-    parents: dict[str, int]
-    """Delta version of each table that the batch reads."""
-    tables: dict[str, int] = {}
-    """Delta version at which each table of the batch was published."""
-    layout: str | None = None
-    model_uri: str | None = None
-    model_sha256: str | None = None
-    metrics: str | None = None
-    gates: dict[str, str] = {}
-    """Verdict of the gate of each table."""
-
-    def version_of(self, table: str) -> int:
-        """The Delta version at which this batch reads a table.
-
-        Raises:
-            BatchError: the batch knows nothing of the table.
-        """
-        known = {**self.parents, **self.tables}
-        if table not in known:
-            raise BatchError(
-                f"batch {self.batch_id} ({self.state}) has no {table}: "
-                f"it has {', '.join(sorted(known)) or 'nothing yet'}"
-            )
-        return known[table]
+PROMOTABLE: tuple[State, ...] = ("candidate", "legacy")
+PARTS_OF_A_REFRESH = {"tables", "gates"}
 
 
 class BatchRegistry:
@@ -77,19 +42,38 @@ class BatchRegistry:
         return sorted(self._read()[1].values(), key=lambda batch: batch.batch_id)
 
     def get(self, name: str) -> Batch:
-        """The batch of that id, or the one that is ``live`` now, or was live last.
+        """The batch of that id, or the one that is ``live`` now, or was live last (``legacy``).
 
         Raises:
             BatchError: there is none.
         """
         batches = self.list()
+        live = next((batch for batch in batches if batch.state == "live"), None)
+        before = live.previous if live else None
         matching = [batch for batch in batches if name in (batch.batch_id, batch.state)]
-        if name not in ("live", "legacy"):
+        if name not in SERVED:
             matching = [batch for batch in batches if batch.batch_id == name]
         if not matching:
             known = ", ".join(f"{batch.batch_id} ({batch.state})" for batch in batches) or "none"
             raise BatchError(f"no batch {name!r} in {self._lake.uri}; there are: {known}")
-        return max(matching, key=lambda batch: batch.updated_at)
+        return max(matching, key=lambda batch: (batch.batch_id == before, batch.batch_id))
+
+    def to_write(self, batch_id: str) -> Batch:
+        """The batch as a step that writes it sees it: building, or with its refresh under way.
+
+        Raises:
+            BatchError: the batch may not be written.
+        """
+        batch = self.get(batch_id)
+        if batch.refresh is not None:
+            return batch.refreshed()
+        if batch.state != "building":
+            raise BatchError(
+                f"batch {batch.batch_id} is {batch.state}: only a batch that is building is "
+                "written; open another with `tasteprint batches open`, or bring newer vectors "
+                "into this one's space with `tasteprint batches refresh`"
+            )
+        return batch
 
     def open(
         self, as_of: datetime, parents: Mapping[str, int], settings: str, code_version: str
@@ -106,59 +90,196 @@ class BatchRegistry:
             code_version=code_version,
             parents=dict(parents),
         )
-
-        def add(batches: dict[str, Batch]) -> dict[str, Batch]:
-            return {**batches, batch.batch_id: batch}
-
-        self._change(add, ATTEMPTS)
+        self._change(lambda batches: {**batches, batch.batch_id: batch}, ATTEMPTS)
         return batch
 
     def record(self, batch_id: str, **changes: Any) -> Batch:
         """Write what a step has made: mappings are merged, everything else is replaced.
 
+        While a refresh is under way, tables and gates are its own until it ends.
+
         Raises:
-            BatchError: there is no such batch, or it would become live without ``promote``.
+            BatchError: there is no such batch, it is in no state to be written, or it would
+                change its state without ``promote``, ``rollback`` or ``retire``.
         """
-        if changes.get("state") == "live":
-            raise BatchError(f"batch {batch_id} becomes live by `tasteprint batches promote` alone")
+        state = changes.pop("state", None)
+        if state not in (None, "candidate", "failed", "building"):
+            raise BatchError(f"batch {batch_id} becomes {state} by `tasteprint batches` alone")
 
         def update(batches: dict[str, Batch]) -> dict[str, Batch]:
             old = _one(batches, batch_id)
-            merged = {
-                name: {**getattr(old, name), **value} if isinstance(value, dict) else value
-                for name, value in changes.items()
-            }
-            return {**batches, batch_id: _changed(old, **merged)}
+            if old.refresh is not None:
+                parts = {name: changes[name] for name in PARTS_OF_A_REFRESH & changes.keys()}
+                inner = old.refresh.model_copy(update=_merged(old.refresh, parts))
+                new = old.changed(refresh=inner)
+            else:
+                new = old.changed(**_merged(old, changes))
+            moves = state is not None and state != old.state
+            return {**batches, batch_id: new.becomes(state) if moves else new}
 
         return self._change(update, ATTEMPTS)[batch_id]
 
-    def promote(self, batch_id: str) -> Batch:
+    def promote(
+        self,
+        batch_id: str,
+        ready: Collection[str] = (),
+        legacy_until: datetime | None = None,
+    ) -> Batch:
         """Make a candidate live and the live batch legacy, in one commit.
 
+        Consumers that are ready for the batch move to it in the same commit.
+
+        Args:
+            batch_id: a candidate, or a legacy batch that is to be live again.
+            ready: names of the consumers that said they are ready for it.
+            legacy_until: until when those that are not are promised the legacy batch.
+
         Raises:
-            BatchError: the batch is no candidate, or somebody changed the registry meanwhile.
+            BatchError: the batch is no candidate, a consumer is not ready and nothing is promised
+                to it, or somebody changed the registry meanwhile.
         """
 
         def switch(batches: dict[str, Batch]) -> dict[str, Batch]:
             chosen = _one(batches, batch_id)
-            if chosen.state != "candidate":
+            if chosen.state not in PROMOTABLE:
                 raise BatchError(
                     f"batch {batch_id} is {chosen.state}: only a candidate, whose gates have all "
-                    "passed, can be promoted"
+                    "passed, or a legacy batch can be promoted"
                 )
-            stepped_down = {
-                batch.batch_id: _changed(batch, state="legacy")
-                for batch in batches.values()
-                if batch.state == "live"
-            }
-            return {**batches, **stepped_down, batch_id: _changed(chosen, state="live")}
+            live = _live(batches)
+            waiting = sorted(set(live.consumers) - set(ready)) if live else []
+            if waiting and legacy_until is None:
+                raise BatchError(
+                    f"batch {batch_id} is not promoted: {', '.join(waiting)} "
+                    f"{'is' if len(waiting) == 1 else 'are'} not ready for it; wait for "
+                    "`tasteprint consumers ready`, or promise them the legacy batch with "
+                    "--legacy-until"
+                )
+            return _switched(batches, live, chosen, set(ready), legacy_until)
 
         return self._change(switch, attempts=1)[batch_id]
+
+    def rollback(self, batch_id: str | None = None) -> Batch:
+        """Make the batch that was live before, or that legacy batch, live again, in one commit.
+
+        Consumers stay with the batch that they are trained on.
+
+        Raises:
+            BatchError: nothing was live before, it is retired, or somebody was faster.
+        """
+        chosen: list[str] = []
+
+        def switch(batches: dict[str, Batch]) -> dict[str, Batch]:
+            live = _live(batches)
+            back = batch_id or (live.previous if live else None)
+            if live is None or back is None:
+                raise BatchError("there is no batch that was live before: nothing to go back to")
+            chosen[:] = [back]
+            return _switched(batches, live, _one(batches, back), set(), None)
+
+        after = self._change(switch, attempts=1)
+        return after[chosen[0]]
+
+    def retire(self, batch_id: str) -> Batch:
+        """Let go of a batch that nobody reads: its rows and files may be removed.
+
+        Raises:
+            BatchError: it is live, or consumers are trained on it.
+        """
+
+        def end(batches: dict[str, Batch]) -> dict[str, Batch]:
+            chosen = _one(batches, batch_id)
+            if chosen.consumers:
+                raise BatchError(
+                    f"batch {batch_id} is not retired: {', '.join(chosen.consumers)} "
+                    "still read it; they move with `tasteprint consumers ready`"
+                )
+            return {**batches, batch_id: chosen.becomes("retired", refresh=None)}
+
+        return self._change(end, ATTEMPTS)[batch_id]
+
+    def move_consumer(self, consumer: str, batch_id: str | None) -> None:
+        """Say, in one commit, which batch a downstream model is trained on; None for no more.
+
+        Raises:
+            BatchError: the batch is none that stays readable.
+        """
+
+        def move(batches: dict[str, Batch]) -> dict[str, Batch]:
+            if batch_id is not None:
+                chosen = _one(batches, batch_id)
+                if chosen.state not in SERVED:
+                    raise BatchError(
+                        f"{consumer} cannot be trained on batch {batch_id}, which is "
+                        f"{chosen.state}: name the live batch or a legacy one"
+                    )
+            return {
+                name: _with_consumer(batch, consumer, batch_id) for name, batch in batches.items()
+            }
+
+        self._change(move, ATTEMPTS)
+
+    def begin_refresh(self, batch_id: str, as_of: datetime, parents: Mapping[str, int]) -> Batch:
+        """Begin to bring newer features and vectors into the space of a batch that is served.
+
+        Raises:
+            BatchError: the batch is not served, or another refresh of it is under way.
+        """
+
+        def begin(batches: dict[str, Batch]) -> dict[str, Batch]:
+            chosen = _one(batches, batch_id)
+            if chosen.state not in SERVED:
+                raise BatchError(
+                    f"batch {batch_id} is {chosen.state}: it serves nobody yet or any more"
+                )
+            if chosen.refresh is not None:
+                raise BatchError(f"a refresh of batch {batch_id} is under way already")
+            new = Refresh(as_of=as_of, parents=dict(parents))
+            return {**batches, batch_id: chosen.changed(refresh=new)}
+
+        return self._change(begin, ATTEMPTS)[batch_id].refreshed()
+
+    def end_refresh(self, batch_id: str, *, keep: bool) -> Batch:
+        """Point readers at what a refresh has published, in one commit, or drop it."""
+
+        def end(batches: dict[str, Batch]) -> dict[str, Batch]:
+            chosen = _one(batches, batch_id)
+            kept = chosen.refreshed() if keep else chosen
+            return {**batches, batch_id: kept.changed(refresh=None)}
+
+        return self._change(end, ATTEMPTS)[batch_id]
+
+    def repin(self, versions: Mapping[str, Mapping[int, int]]) -> None:
+        """Point every batch from old versions of tables to new ones, in one commit.
+
+        Args:
+            versions: by table, the new version that stands for each old one.
+        """
+
+        def moved(pins: Mapping[str, int]) -> dict[str, int]:
+            return {name: versions.get(name, {}).get(pin, pin) for name, pin in pins.items()}
+
+        def point(batches: dict[str, Batch]) -> dict[str, Batch]:
+            after = {}
+            for name, batch in batches.items():
+                parts: dict[str, Any] = {
+                    "parents": moved(batch.parents),
+                    "tables": moved(batch.tables),
+                }
+                if batch.refresh:
+                    inner = batch.refresh
+                    parts["refresh"] = inner.model_copy(
+                        update={"parents": moved(inner.parents), "tables": moved(inner.tables)}
+                    )
+                after[name] = batch.model_copy(update=parts)
+            return after
+
+        self._change(point, ATTEMPTS)
 
     def _read(self) -> tuple[DeltaTable, dict[str, Batch]]:
         table = self._lake.ensure("batches")
         rows = table.to_pyarrow_table().to_pylist()
-        return table, {row["batch_id"]: _from_row(row) for row in rows}
+        return table, {row["batch_id"]: Batch.from_row(row) for row in rows}
 
     def _change(
         self, change: Callable[[dict[str, Batch]], dict[str, Batch]], attempts: int
@@ -166,7 +287,7 @@ class BatchRegistry:
         for _ in range(attempts):
             table, batches = self._read()
             after = change(batches)
-            rows = [_to_row(batch) for batch in after.values()]
+            rows = [batch.to_row() for batch in after.values()]
             try:
                 write_deltalake(
                     table,
@@ -189,20 +310,42 @@ def _one(batches: Mapping[str, Batch], batch_id: str) -> Batch:
     return batches[batch_id]
 
 
-def _changed(batch: Batch, **changes: Any) -> Batch:
-    return Batch.model_validate({**batch.model_dump(), **changes, "updated_at": datetime.now(UTC)})
+def _live(batches: Mapping[str, Batch]) -> Batch | None:
+    return next((batch for batch in batches.values() if batch.state == "live"), None)
 
 
-def _to_row(batch: Batch) -> dict[str, Any]:
-    row = batch.model_dump()
-    for name, mark in (("parents", "@"), ("tables", "@"), ("gates", ":")):
-        row[name] = [f"{key}{mark}{value}" for key, value in sorted(row[name].items())]
-    return row
-
-
-def _from_row(row: dict[str, Any]) -> Batch:
-    pairs = {
-        name: dict(entry.split(mark, 1) for entry in row[name])
-        for name, mark in (("parents", "@"), ("tables", "@"), ("gates", ":"))
+def _merged(old: Batch | Refresh, changes: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        name: {**getattr(old, name), **value} if isinstance(value, dict) else value
+        for name, value in changes.items()
     }
-    return Batch.model_validate({**row, **pairs})
+
+
+def _switched(
+    batches: Mapping[str, Batch],
+    live: Batch | None,
+    chosen: Batch,
+    ready: set[str],
+    legacy_until: datetime | None,
+) -> dict[str, Batch]:
+    """The registry with another live batch; whoever is ready moves along."""
+    moving = ready & set(live.consumers) if live else set()
+    after = dict(batches)
+    if live is not None:
+        stay = tuple(name for name in live.consumers if name not in moving)
+        after[live.batch_id] = live.becomes("legacy", consumers=stay, legacy_until=legacy_until)
+    after[chosen.batch_id] = chosen.becomes(
+        "live",
+        consumers=tuple(sorted({*chosen.consumers, *moving})),
+        previous=live.batch_id if live else None,
+        legacy_until=None,
+    )
+    return after
+
+
+def _with_consumer(batch: Batch, consumer: str, batch_id: str | None) -> Batch:
+    names = {*batch.consumers} - {consumer}
+    if batch.batch_id == batch_id:
+        names.add(consumer)
+    consumers = tuple(sorted(names))
+    return batch if consumers == batch.consumers else batch.changed(consumers=consumers)

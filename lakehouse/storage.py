@@ -19,7 +19,9 @@ import fsspec
 import pyarrow as pa
 from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
 from deltalake.exceptions import TableNotFoundError
+from deltalake.schema import Field
 
+from lakehouse.batches import BatchRegistry
 from schemas.contract import contract
 from schemas.errors import BatchError, InputError
 
@@ -28,10 +30,18 @@ if TYPE_CHECKING:
 
     import pyarrow.dataset as ds
 
-    from lakehouse.batches import Batch
+    from lakehouse.batch import Batch
+    from schemas.contract import Contract
 
-# Both engines must be able to read and write every table.
-TABLE_PROPERTIES = {"delta.enableDeletionVectors": "false"}
+FOREVER = "interval 36500 days"
+TABLE_PROPERTIES = {
+    # Both engines must be able to read and write every table.
+    "delta.enableDeletionVectors": "false",
+    # Only `tasteprint vacuum` knows which old versions batches still need.
+    "delta.logRetentionDuration": FOREVER,
+    "delta.deletedFileRetentionDuration": FOREVER,
+}
+BATCH_ID = b"tasteprint.batch_id"  # in the schema's metadata of what was read
 
 
 class Lakehouse:
@@ -44,6 +54,11 @@ class Lakehouse:
     def __init__(self, uri: str) -> None:
         self.filesystem, path = fsspec.core.url_to_fs(uri)
         self.uri = self.filesystem.unstrip_protocol(path).removeprefix("file://").rstrip("/")
+
+    @property
+    def batches(self) -> BatchRegistry:
+        """The batch registry of this lakehouse."""
+        return BatchRegistry(self)
 
     def table_uri(self, table: str) -> str:
         """Where the Delta table of that contract lies."""
@@ -86,16 +101,23 @@ class Lakehouse:
         self.filesystem.mv(aside, uri)
 
     def ensure(self, table: str) -> DeltaTable:
-        """Open a table at its newest version, and make it from its contract if there is none."""
+        """Open a table at its newest version, made from its contract if there is none.
+
+        A column that the contract has gained since, which may then be null, is added to it.
+        """
         agreed = contract(table)
         by_batch = "batch_id" in agreed.key and len(agreed.key) > 1
-        return DeltaTable.create(
+        found = DeltaTable.create(
             self.table_uri(table),
             schema=agreed.arrow_schema,
             mode="ignore",
             partition_by=["batch_id"] if by_batch else None,
-            configuration=TABLE_PROPERTIES,
+            configuration={**TABLE_PROPERTIES, **_statistics_property(agreed)},
         )
+        gained = agreed.additions(pa.schema(found.schema().to_arrow()))
+        if gained:
+            found.alter.add_columns([Field.from_arrow(field) for field in gained])
+        return found
 
     def open(self, table: str, version: int | None = None) -> DeltaTable:
         """Open a table and check it against its contract.
@@ -108,7 +130,7 @@ class Lakehouse:
             found = DeltaTable(self.table_uri(table), version=version)
         except TableNotFoundError as error:
             raise InputError(f"the lakehouse {self.uri} has no table {table}") from error
-        contract(table).check(pa.schema(found.schema().to_arrow()))
+        contract(table).check_stored(pa.schema(found.schema().to_arrow()))
         return found
 
     def exists(self, table: str) -> bool:
@@ -128,18 +150,36 @@ class Lakehouse:
             commit_properties=CommitProperties(app_transactions=names, max_commit_retries=20),
         )
 
-    def dataset(self, table: str, batch: Batch) -> ds.Dataset:
+    def batch(self, batch: Batch | str) -> Batch:
+        """The batch itself, or the one that is ``live``, ``legacy`` or has that id.
+
+        Raises:
+            BatchError: there is none.
+        """
+        return self.batches.get(batch) if isinstance(batch, str) else batch
+
+    def dataset(self, table: str, batch: Batch | str) -> ds.Dataset:
         """A table as a batch sees it: the inputs it pinned, or the rows it published.
+
+        Columns that the contract has gained since are null.
 
         Raises:
             BatchError: the batch neither pinned nor published the table.
         """
-        found = self.open(table, batch.version_of(table))
-        own = [("batch_id", "=", batch.batch_id)] if table in batch.tables else None
-        return found.to_pyarrow_dataset(file_pruning_predicate=own)
+        chosen = self.batch(batch)
+        found = self.open(table, chosen.version_of(table))
+        own = [("batch_id", "=", chosen.batch_id)] if table in chosen.tables else None
+        schema = contract(table).arrow_schema.with_metadata({BATCH_ID: chosen.batch_id.encode()})
+        return found.to_pyarrow_dataset(file_pruning_predicate=own).replace_schema(schema)
 
-    def read(self, table: str, batch: Batch, columns: Sequence[str] | None = None) -> pa.Table:
-        """All rows of ``dataset``, in memory."""
+    def read(
+        self, table: str, batch: Batch | str = "live", columns: Sequence[str] | None = None
+    ) -> pa.Table:
+        """All rows of ``dataset``, in memory.
+
+        The schema's metadata says which batch they belong to, so that ``lakehouse.space`` can
+        refuse to mix them with those of another.
+        """
         return self.dataset(table, batch).to_table(columns=list(columns) if columns else None)
 
     def files(self, table: str, batch: Batch) -> list[str]:
@@ -148,3 +188,13 @@ class Lakehouse:
             raise BatchError(f"batch {batch.batch_id} has not published {table}")
         found = self.open(table, batch.version_of(table))
         return found.file_uris([("batch_id", "=", batch.batch_id)])
+
+
+def _statistics_property(agreed: Contract) -> dict[str, str]:
+    """Keep the ranges of personal columns out of the log, which outlives a deleted row."""
+    told = [
+        column.name
+        for column in agreed.columns
+        if not column.personal and not column.type_name.startswith("array")
+    ]
+    return {"delta.dataSkippingStatsColumns": ",".join(told)}

@@ -3,9 +3,10 @@ from datetime import UTC, datetime, timedelta
 import pyarrow as pa
 import pytest
 
-from jobs.tables import known_listens, read_parent
+from jobs.tables import batch_of, join, known_listens, read
 from lakehouse.batches import BatchRegistry
 from schemas.contract import contract
+from schemas.errors import MixedBatchesError
 
 pytestmark = pytest.mark.spark
 
@@ -44,10 +45,12 @@ def test_what_arrived_after_the_batch_was_opened_is_not_seen(spark, lake):
     version = appended(lake, "listens", [listen("e0", AS_OF - MINUTE, AS_OF - MINUTE)])
     batch = BatchRegistry(lake).open(AS_OF, {"listens": version}, "s", "v")
     appended(lake, "listens", [listen("e1", AS_OF - MINUTE, AS_OF - MINUTE)])
-    assert ids(read_parent(spark, lake, "listens", batch)) == ["e0"]
+    assert ids(read(spark, lake, "listens", batch)) == ["e0"]
 
 
-def test_of_a_table_that_it_published_a_batch_sees_its_own_rows(spark, lake):
+@pytest.fixture
+def two(lake):
+    """Two batches with one item vector each."""
     registry = BatchRegistry(lake)
     ours, theirs = (registry.open(AS_OF, {}, "s", "v") for _ in range(2))
     rows = [
@@ -61,6 +64,23 @@ def test_of_a_table_that_it_published_a_batch_sees_its_own_rows(spark, lake):
         for batch in (ours, theirs)
     ]
     version = appended(lake, "track_vectors", rows)
-    ours = registry.record(ours.batch_id, tables={"track_vectors": version})
-    found = read_parent(spark, lake, "track_vectors", ours).collect()
-    assert [row["batch_id"] for row in found] == [ours.batch_id]
+    tables = {"track_vectors": version}
+    return [registry.record(batch.batch_id, tables=tables) for batch in (ours, theirs)]
+
+
+def test_of_a_table_that_it_published_a_batch_sees_its_own_rows(spark, lake, two):
+    found = read(spark, lake, "track_vectors", two[0]).collect()
+    assert [row["batch_id"] for row in found] == [two[0].batch_id]
+
+
+def test_a_frame_knows_its_batch_through_selections_and_filters(spark, lake, two):
+    frame = read(spark, lake, "track_vectors", two[0].batch_id)
+    assert batch_of(frame.where("support > 0").select("item_id")) == two[0].batch_id
+
+
+def test_frames_of_two_batches_are_not_joined(spark, lake, two):
+    ours, theirs = (read(spark, lake, "track_vectors", batch) for batch in two)
+    with pytest.raises(MixedBatchesError) as error:
+        join(ours, theirs, on="item_id")
+    assert all(batch.batch_id in str(error.value) for batch in two)
+    assert join(ours, ours.select("item_id", "support"), on="item_id").count() == 1

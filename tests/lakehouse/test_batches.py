@@ -1,23 +1,44 @@
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from tempfile import TemporaryDirectory
-from threading import Barrier
 
+import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import settings
 from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from pydantic import ValidationError
 
+from lakehouse.batch import BECOMES, SERVED
 from lakehouse.batches import BatchRegistry
+from lakehouse.consumers import ConsumerRegistry
 from lakehouse.storage import Lakehouse
+from lakehouse.vacuum import vacuum
+from schemas.contract import contract
 from schemas.errors import BatchError
 
 AS_OF = datetime(2026, 3, 1, tzinfo=UTC)
 
 
+LATER = AS_OF + timedelta(days=30)
+
+
 def open_batch(batches, state="building"):
     batch = batches.open(AS_OF, {"listens": 3, "items": 1}, "settings", "0.1.0")
-    return batches.record(batch.batch_id, state=state) if state != "building" else batch
+    match state:
+        case "building":
+            return batch
+        case "candidate" | "failed":
+            return batches.record(batch.batch_id, state=state)
+        case "retired":
+            return batches.retire(batch.batch_id)
+    batches.record(batch.batch_id, state="candidate")
+    live = batches.promote(batch.batch_id)
+    if state == "legacy":
+        batches.promote(open_batch(batches, "candidate").batch_id)
+    return live
 
 
 def states(batches):
@@ -75,11 +96,12 @@ def test_a_table_the_batch_does_not_have_is_answered_with_those_it_has(batches):
         open_batch(batches).version_of("user_features")
 
 
-@pytest.mark.parametrize("changes", [{"state": "lively"}, {"mood": "good"}])
-def test_a_wrong_record_changes_nothing(batches, changes):
+def test_a_wrong_record_changes_nothing(batches):
     batch = open_batch(batches)
     with pytest.raises(ValidationError):
-        batches.record(batch.batch_id, **changes)
+        batches.record(batch.batch_id, mood="good")
+    with pytest.raises(BatchError, match="becomes lively"):
+        batches.record(batch.batch_id, state="lively")
     assert batches.list() == [batch]
 
 
@@ -98,24 +120,24 @@ def test_a_state_that_many_batches_share_is_no_name(batches):
         batches.get("building")
 
 
-@pytest.mark.parametrize("state", ["building", "legacy", "retired", "failed"])
-def test_only_a_candidate_is_promoted(batches, state):
+@pytest.mark.parametrize("state", ["building", "live", "retired", "failed"])
+def test_only_what_has_passed_its_gates_is_promoted(batches, state):
     batch = open_batch(batches, state)
     with pytest.raises(BatchError, match=f"is {state}: only a candidate"):
         batches.promote(batch.batch_id)
     assert states(batches) == {batch.batch_id: state}
 
 
-def test_a_live_batch_is_not_promoted_again(batches):
+@pytest.mark.parametrize("state", ["building", "failed"])
+def test_a_state_is_reached_from_its_neighbours_alone(batches, state):
     batch = open_batch(batches, "candidate")
-    batches.promote(batch.batch_id)
-    with pytest.raises(BatchError, match="is live: only a candidate"):
-        batches.promote(batch.batch_id)
+    with pytest.raises(BatchError, match=f"can become live or retired, not {state}"):
+        batches.record(batch.batch_id, state=state)
 
 
 def test_nothing_becomes_live_by_being_recorded_so(batches):
     batch = open_batch(batches)
-    with pytest.raises(BatchError, match="promote"):
+    with pytest.raises(BatchError, match="becomes live by"):
         batches.record(batch.batch_id, state="live")
     assert batches.get(batch.batch_id).state == "building"
 
@@ -146,28 +168,48 @@ def test_who_records_second_tries_again_on_what_the_first_has_written(batches, m
     assert batches.get(batch).tables == {"items": 7, "users": 8}
 
 
-def test_of_many_who_promote_at_one_moment_one_succeeds(batches, monkeypatch):
-    candidates = [open_batch(batches, "candidate").batch_id for _ in range(3)]
-    barrier, read = Barrier(3, timeout=30), BatchRegistry._read
+PROMOTE = """
+import sys, time, pathlib
+from lakehouse.batches import BatchRegistry
+from lakehouse.storage import Lakehouse
+from schemas.errors import BatchError
+uri, batch_id, gate = sys.argv[1:]
+batches = BatchRegistry(Lakehouse(uri))
+batches.list()
+pathlib.Path(gate, batch_id).touch()
+while not pathlib.Path(gate, "open").exists():
+    time.sleep(0.001)
+try:
+    print(batches.promote(batch_id).batch_id)
+except BatchError as error:
+    print("told:", error)
+"""
 
-    def read_together(self):
-        found = read(self)
-        barrier.wait()
-        return found
 
-    def promote(batch_id):
-        try:
-            return BatchRegistry(batches._lake).promote(batch_id).batch_id
-        except BatchError:
-            return None
-
-    with monkeypatch.context() as patch, ThreadPoolExecutor(3) as pool:
-        patch.setattr(BatchRegistry, "_read", read_together)
-        promoted = list(pool.map(promote, candidates))
-    winners = [batch_id for batch_id in promoted if batch_id]
-    assert len(winners) == 1
-    assert batches.get("live").batch_id == winners[0]
-    assert sorted(states(batches).values()) == ["candidate", "candidate", "live"]
+def test_of_several_processes_that_promote_at_one_moment_those_that_lose_are_told(
+    batches, lake, tmp_path
+):
+    candidates = [open_batch(batches, "candidate").batch_id for _ in range(4)]
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", PROMOTE, lake.uri, batch_id, str(tmp_path)],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for batch_id in candidates
+    ]
+    while len(list(tmp_path.glob("2*"))) < len(candidates):
+        assert all(process.poll() is None for process in processes)
+    before = lake.open("batches").version()
+    (tmp_path / "open").touch()
+    said = [process.communicate(timeout=60)[0].strip() for process in processes]
+    won = [line for line in said if line in candidates]
+    # Whoever reads after another's commit promotes on top of it; of two at once one is told.
+    assert won
+    assert all(line in candidates or "somebody else changed" in line for line in said)
+    assert lake.open("batches").version() == before + len(won)
+    assert sorted(states(batches).values()).count("live") == 1
+    assert sorted(states(batches).values()).count("legacy") == len(won) - 1
 
 
 def test_batches_opened_at_one_moment_are_all_kept(batches):
@@ -177,31 +219,213 @@ def test_batches_opened_at_one_moment_are_all_kept(batches):
     assert sorted(states(batches)) == sorted(opened)
 
 
-CHANGES = st.lists(
-    st.tuples(
-        st.integers(0, 2),
-        st.sampled_from(["promote", "candidate", "live", "legacy", "retired", "failed"]),
-    ),
-    max_size=8,
-)
+def test_rollback_is_the_same_commit_backwards(batches, lake):
+    first = open_batch(batches, "legacy").batch_id
+    second = batches.get("live").batch_id
+    before = lake.open("batches").version()
+    assert batches.rollback().batch_id == first
+    assert lake.open("batches").version() == before + 1
+    assert states(batches) == {first: "live", second: "legacy"}
+    assert batches.rollback().batch_id == second
 
 
-@settings(max_examples=12)
-@given(CHANGES)
-def test_whatever_is_done_at_most_one_batch_is_live(changes):
-    with TemporaryDirectory() as folder:
-        batches = BatchRegistry(Lakehouse(folder))
-        ids = [open_batch(batches).batch_id for _ in range(3)]
-        for which, change in changes:
-            before = states(batches)
-            try:
-                if change == "promote":
-                    batches.promote(ids[which])
-                else:
-                    batches.record(ids[which], state=change)
-            except BatchError:
-                assert states(batches) == before
-            assert list(states(batches).values()).count("live") <= 1
+def test_without_an_earlier_live_batch_there_is_no_way_back(batches):
+    open_batch(batches, "live")
+    with pytest.raises(BatchError, match="nothing to go back to"):
+        batches.rollback()
+
+
+def test_a_batch_that_was_retired_is_no_way_back(batches):
+    first = open_batch(batches, "legacy").batch_id
+    batches.retire(first)
+    with pytest.raises(BatchError, match="is retired, and can become nothing else"):
+        batches.rollback()
+
+
+def test_promotion_names_who_is_not_ready(batches):
+    live, new = open_batch(batches, "live"), open_batch(batches, "candidate")
+    for name in ("ranker", "search"):
+        batches.move_consumer(name, live.batch_id)
+    with pytest.raises(BatchError, match="search is not ready for it; wait"):
+        batches.promote(new.batch_id, ready={"ranker"})
+    assert states(batches)[live.batch_id] == "live"
+
+
+def test_who_is_not_ready_keeps_the_legacy_batch_it_was_promised(batches):
+    live, new = open_batch(batches, "live"), open_batch(batches, "candidate")
+    for name in ("ranker", "search"):
+        batches.move_consumer(name, live.batch_id)
+    batches.promote(new.batch_id, ready={"ranker"}, legacy_until=LATER)
+    assert batches.get("live").consumers == ("ranker",)
+    assert batches.get("legacy").consumers == ("search",)
+    assert batches.get("legacy").legacy_until == LATER
+
+
+def test_a_batch_that_somebody_reads_is_not_retired(batches):
+    live = open_batch(batches, "live").batch_id
+    batches.move_consumer("search", live)
+    batches.promote(open_batch(batches, "candidate").batch_id, legacy_until=LATER)
+    with pytest.raises(BatchError, match="search still read it"):
+        batches.retire(live)
+    batches.move_consumer("search", batches.get("live").batch_id)
+    assert batches.retire(live).state == "retired"
+
+
+def test_a_refresh_is_seen_by_those_who_write_it_and_by_readers_at_its_end(batches):
+    live = open_batch(batches, "live").batch_id
+    batches.begin_refresh(live, LATER, {"listens": 9})
+    batches.record(live, tables={"user_embeddings": 5}, gates={"user_embeddings": "passed"})
+    assert batches.get(live).as_of == AS_OF
+    assert batches.get(live).tables == {}
+    assert batches.to_write(live).version_of("user_embeddings") == 5
+    assert ("user_embeddings", 5) in batches.get(live).pins()
+    ended = batches.end_refresh(live, keep=True)
+    assert (ended.as_of, ended.parents["listens"]) == (LATER, 9)
+    assert ended.tables == {"user_embeddings": 5}
+    assert ended.refresh is None
+
+
+def test_a_refresh_that_is_dropped_leaves_no_trace(batches):
+    live = open_batch(batches, "live").batch_id
+    batches.begin_refresh(live, LATER, {"listens": 9})
+    with pytest.raises(BatchError, match="under way already"):
+        batches.begin_refresh(live, LATER, {})
+    assert batches.end_refresh(live, keep=False).parents == {"listens": 3, "items": 1}
+
+
+def test_what_serves_nobody_is_neither_refreshed_nor_written(batches):
+    candidate = open_batch(batches, "candidate").batch_id
+    with pytest.raises(BatchError, match="is candidate: it serves nobody"):
+        batches.begin_refresh(candidate, LATER, {})
+    with pytest.raises(BatchError, match="only a batch that is building is written"):
+        batches.to_write(candidate)
+
+
+def test_pins_move_together(batches):
+    ids = [open_batch(batches).batch_id for _ in range(2)]
+    batches.repin({"listens": {3: 7}})
+    assert [batches.get(name).parents for name in ids] == [{"listens": 7, "items": 1}] * 2
+
+
+class Life(RuleBasedStateMachine):
+    """Anything an operator may do to the registry, in any order."""
+
+    @property
+    def batches(self):
+        return self.lake.batches
+
+    def __init__(self):
+        super().__init__()
+        self.folder = TemporaryDirectory()
+        self.lake = Lakehouse(self.folder.name)
+        self.consumers = ConsumerRegistry(self.lake)
+        self.before = {}
+        self.batches.list()
+
+    def teardown(self):
+        self.folder.cleanup()
+
+    def attempt(self, change, *arguments, **options):
+        """Do it, or be told; what was refused has changed nothing."""
+        before = self.batches.list()
+        try:
+            change(*arguments, **options)
+        except BatchError:
+            assert self.batches.list() == before
+
+    def some(self, number):
+        known = self.batches.list()
+        return known[number % len(known)].batch_id
+
+    def has_batches(self):
+        return bool(self.batches.list())
+
+    @rule()
+    def a_delivery_comes(self):
+        row = {"item_id": f"t{self.lake.ensure('items').version()}", "kind": "track"}
+        rows = pa.Table.from_pylist([row], schema=contract("items").arrow_schema)
+        self.lake.append("items", rows)
+
+    @rule()
+    def open_one(self):
+        newest = {"items": self.lake.ensure("items").version()}
+        self.batches.open(AS_OF, newest, "s", "v")
+
+    @precondition(has_batches)
+    @rule(number=st.integers(0, 5), state=st.sampled_from(["candidate", "failed", "building"]))
+    def record(self, number, state):
+        self.attempt(self.batches.record, self.some(number), state=state)
+
+    @precondition(has_batches)
+    @rule(number=st.integers(0, 5), promised=st.booleans())
+    def promote(self, number, promised):
+        chosen = self.some(number)
+        ready = self.consumers.ready_for(self.batches.get(chosen))
+        until = LATER if promised else None
+        self.attempt(self.batches.promote, chosen, ready=ready, legacy_until=until)
+
+    @rule()
+    def roll_back(self):
+        self.attempt(self.batches.rollback)
+
+    @precondition(has_batches)
+    @rule(number=st.integers(0, 5))
+    def retire(self, number):
+        self.attempt(self.batches.retire, self.some(number))
+
+    @precondition(has_batches)
+    @rule(number=st.integers(0, 5), name=st.sampled_from(["ranker", "search"]))
+    def register(self, number, name):
+        self.attempt(self.consumers.register, name, self.some(number))
+
+    @precondition(lambda self: bool(self.consumers.all()))
+    @rule(number=st.integers(0, 5))
+    def be_ready(self, number):
+        self.attempt(self.consumers.ready, self.consumers.all()[0].consumer, self.some(number))
+
+    @precondition(has_batches)
+    @rule(number=st.integers(0, 5))
+    def refresh(self, number):
+        newest = {"items": self.lake.ensure("items").version()}
+        self.attempt(self.batches.begin_refresh, self.some(number), LATER, newest)
+
+    @precondition(has_batches)
+    @rule(number=st.integers(0, 5), keep=st.booleans())
+    def end_refresh(self, number, keep):
+        self.batches.end_refresh(self.some(number), keep=keep)
+
+    @rule()
+    def clean_up(self):
+        vacuum(self.lake, retention_hours=0)
+
+    @invariant()
+    def at_most_one_batch_is_live(self):
+        assert list(states(self.batches).values()).count("live") <= 1
+
+    @invariant()
+    def every_state_follows_from_the_one_before(self):
+        now = states(self.batches)
+        for batch_id, state in now.items():
+            old = self.before.get(batch_id, "building")
+            assert state == old or state in BECOMES[old]
+        self.before = now
+
+    @invariant()
+    def what_is_pinned_can_be_read(self):
+        for batch in self.batches.list():
+            if batch.state != "retired":
+                for table, version in batch.pins():
+                    rows = self.lake.open(table, version).to_pyarrow_table()
+                    assert rows.num_rows == version
+
+    @invariant()
+    def every_consumer_has_its_batch(self):
+        for batch in self.batches.list():
+            assert not batch.consumers or batch.state in SERVED
+
+
+TestLife = Life.TestCase
+TestLife.settings = settings(max_examples=12, stateful_step_count=12, deadline=None)
 
 
 def test_batches_are_listed_oldest_first(batches, monkeypatch):

@@ -93,7 +93,7 @@ def test_a_table_that_is_not_there_is_named(lake):
 
 def test_a_table_that_does_not_fit_its_contract_is_not_opened(lake):
     write_deltalake(lake.table_uri("steps"), pa.table({"run_id": ["r"], "mood": ["good"]}))
-    with pytest.raises(ContractError, match=r"step is missing.*mood is not in the contract"):
+    with pytest.raises(ContractError, match=r"step is missing.*detail is missing"):
         lake.open("steps")
 
 
@@ -118,7 +118,7 @@ def test_a_batch_reads_its_inputs_at_the_version_it_pinned(lake, batches, batch)
 
 
 def test_a_batch_that_knows_nothing_of_a_table_says_what_it_has(lake, batch):
-    with pytest.raises(BatchError, match=r"has no track_vectors: it has listens"):
+    with pytest.raises(BatchError, match=r"has no track_vectors: it has items, listens"):
         lake.read("track_vectors", batch)
     with pytest.raises(BatchError, match="has not published track_vectors"):
         lake.files("track_vectors", batch)
