@@ -25,18 +25,18 @@ import pyarrow.compute as pc
 from evaluation.metrics import auc, bootstrap_interval
 from models.features import unit
 from models.layout import HALF_LIVES, FeatureLayout
-from models.predictor import UserPredictor
 from schemas.arrow import matrix
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from lakehouse.batches import Batch
+    from lakehouse.batch import Batch
     from lakehouse.storage import Lakehouse
 
 MODEL = "promoted vectors"
 POPULARITY = "popularity"
 AVERAGE = "average of item vectors"
+LIVE = "the live batch's vectors"
 MAX_USERS = 5_000
 NEGATIVES = 1_000  # per user
 
@@ -114,11 +114,11 @@ def future_listening(
     """
     items = lake.read("track_vectors", batch, ["item_id", "vector", "support"])
     index = pd.Index(items["item_id"].to_numpy(zero_copy_only=False))
-    plays = _plays(lake, batch, horizon_days, index, seed)
+    plays = read_plays(lake, batch, horizon_days, index, seed)
     if plays is None:
         return None
     support = items["support"].to_numpy().astype(float)
-    task, users = _task(plays, support, drawn)
+    task, users = task_of(plays, support, drawn)
     if not users:
         return None
     by_user = per_user_auc(task, _scores(lake, batch, users, plays, items), seed)
@@ -132,10 +132,72 @@ def future_listening(
     }
 
 
-def _plays(
-    lake: Lakehouse, batch: Batch, horizon_days: float, index: pd.Index, seed: int
+def beside_live(
+    lake: Lakehouse, batch: Batch, horizon_days: float, seed: int
+) -> dict[str, Any] | None:
+    """Run the test on a batch and on the live one, over the users and items that both know.
+
+    Returns:
+        users, and a row for each of the two as in ``compare``; None where there is no live batch,
+        or nothing to compare.
+    """
+    live = next((one for one in lake.batches.list() if one.state == "live"), None)
+    if live is None or "user_embeddings" not in live.tables:
+        return None
+    columns = ["item_id", "vector", "support"]
+    ours, theirs = (lake.read("track_vectors", one, columns) for one in (batch, live))
+    ours = ours.filter(pc.is_in(ours["item_id"], theirs["item_id"])).sort_by("item_id")
+    theirs = theirs.filter(pc.is_in(theirs["item_id"], ours["item_id"])).sort_by("item_id")
+    index = pd.Index(ours["item_id"].to_numpy(zero_copy_only=False))
+    known = lake.read("user_embeddings", live, ["user_id"])["user_id"].to_numpy()
+    plays = read_plays(lake, batch, horizon_days, index, seed, among=known)
+    if plays is None:
+        return None
+    task, users = task_of(plays, ours["support"].to_numpy().astype(float), "after")
+    if not users:
+        return None
+    scores = Scores(
+        users={
+            MODEL: _rows_of(lake, batch, "user_embeddings", "embedding", users),
+            LIVE: _rows_of(lake, live, "user_embeddings", "embedding", users),
+        },
+        items={
+            MODEL: placed(batch, matrix(ours["vector"])),
+            LIVE: placed(live, matrix(theirs["vector"])),
+        },
+    )
+    return {"users": len(users), "rows": compare(per_user_auc(task, scores, seed), seed)}
+
+
+def placed(batch: Batch, vectors: np.ndarray) -> np.ndarray:
+    """Where a batch's model places items among its users, (I, d) float32 unit rows.
+
+    Args:
+        batch: whose model is trained.
+        vectors: (I, VECTOR_SIZE) float32, rows of its ``track_vectors``.
+    """
+    from models.predictor import UserPredictor  # and PyTorch, which takes seconds
+
+    return UserPredictor(batch.model_uri or "").place_items(vectors)
+
+
+def read_plays(
+    lake: Lakehouse,
+    batch: Batch,
+    horizon_days: float,
+    index: pd.Index,
+    seed: int,
+    among: np.ndarray | None = None,
 ) -> pd.DataFrame | None:
     """Every play of some of the users who have an embedding and play after ``as_of``.
+
+    Args:
+        lake: the lakehouse.
+        batch: whose inputs and users are read.
+        horizon_days: how long after ``as_of`` plays count.
+        index: ids of the items that count.
+        seed: of the choice of users, where there are more than ``MAX_USERS``.
+        among: ids of the users to choose from; everybody if None.
 
     Returns:
         user_id, item (row of ``track_vectors``), later (whether after ``as_of``).
@@ -150,6 +212,8 @@ def _plays(
     embedded = lake.read("user_embeddings", batch, ["user_id", "status"])
     embedded = embedded.filter(pc.equal(embedded["status"], "established"))["user_id"]
     active = np.intersect1d(pc.unique(after["user_id"]).to_numpy(zero_copy_only=False), embedded)
+    if among is not None:
+        active = np.intersect1d(active, among)
     if not len(active):
         return None
     rng = np.random.default_rng(seed)
@@ -162,7 +226,17 @@ def _plays(
     return frame[frame["item"] >= 0][["user_id", "item", "later"]]
 
 
-def _task(plays: pd.DataFrame, support: np.ndarray, drawn: Drawn) -> tuple[Task, list[str]]:
+def task_of(plays: pd.DataFrame, support: np.ndarray, drawn: Drawn) -> tuple[Task, list[str]]:
+    """Who is asked what.
+
+    Args:
+        plays: as ``read_plays`` gives them.
+        support: (I,) plays of each item before ``as_of``.
+        drawn: how negatives are.
+
+    Returns:
+        the task, and its users in order.
+    """
     later = plays[plays["later"]]
     if drawn == "after":
         weight = np.bincount(later["item"], minlength=len(support)).astype(float)
@@ -187,7 +261,6 @@ def _scores(
     averages = {AVERAGE: _plain_mean(plays, users, vectors)}
     for name in HALF_LIVES:
         averages[f"{AVERAGE}, {name.removeprefix('taste_')}"] = features[:, layout[name].slice]
-    predictor = UserPredictor(batch.model_uri or "", layout)
     return Scores(
         users={
             MODEL: embedded,
@@ -195,7 +268,7 @@ def _scores(
             **averages,
         },
         items={
-            MODEL: predictor.place_items(vectors),
+            MODEL: placed(batch, vectors),
             POPULARITY: popularity,
             **dict.fromkeys(averages, vectors),
         },

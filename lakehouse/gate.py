@@ -1,10 +1,10 @@
 """The gate: Great Expectations checks what was staged against the contract, before it counts.
 
-The suite comes from the contract (``Contract.expectations``). Great Expectations knows no
-vectors, so each vector column is seen through scalars that are derived beside it once: length,
-norm (null where it is not finite), and whether all its numbers are finite. Up to
-``ROWS_IN_MEMORY`` rows are checked by its pandas engine, which takes a second where its Spark
-engine takes ten; beyond, by Spark.
+The suite comes from the contract (``Contract.expectations``), and ``live_checks`` adds how the
+table lies beside that of the live batch. Great Expectations knows no vectors, so each vector
+column is seen through scalars that are derived beside it once: length, norm (null where it is not
+finite), and whether all its numbers are finite. Up to ``ROWS_IN_MEMORY`` rows are checked by its
+pandas engine, which takes a second where its Spark engine takes ten; beyond, by Spark.
 """
 
 from __future__ import annotations
@@ -19,10 +19,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
-from pydantic import BaseModel, ConfigDict
 
+from lakehouse.checks import Check, Verdict
+from lakehouse.live_checks import live_checks
+from lakehouse.overrides import with_overrides
+from lakehouse.steps import StepClock
 from schemas.contract import FINITE, LENGTH, NORM, contract
-from schemas.errors import GateError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -32,59 +34,21 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
     from lakehouse.storage import Lakehouse
+    from schemas.contract import Contract
 
 ROWS_IN_MEMORY = 2_000_000
 EXAMPLES = 5
-
-
-class Check(BaseModel):
-    """What one expectation found."""
-
-    model_config = ConfigDict(frozen=True)
-
-    expectation: str
-    column: str | None
-    success: bool
-    observed: str
-    unexpected_count: int
-    examples: list[str]
-
-
-class Verdict(BaseModel):
-    """What the gate found about one table of one run."""
-
-    model_config = ConfigDict(frozen=True)
-
-    run_id: str
-    table: str
-    rows: int
-    checks: list[Check]
-
-    @property
-    def passed(self) -> bool:
-        """Whether every expectation held."""
-        return all(check.success for check in self.checks)
-
-    def require(self, report: str) -> None:
-        """Raise GateError, naming each broken expectation and some values, unless all held."""
-        if self.passed:
-            return
-        broken = "\n".join(
-            f"  - {check.expectation}: {check.observed}"
-            + (f", for example {', '.join(check.examples)}" if check.examples else "")
-            for check in self.checks
-            if not check.success
-        )
-        raise GateError(
-            f"{self.table} did not pass its gate, and nothing of it was published:\n{broken}\n"
-            f"  The whole report: {report}"
-        )
+NOT_A_BOUND = {"column", "column_list", "batch_id", "result_format"}
 
 
 def audit(
-    lake: Lakehouse, table: str, run_id: str, files: Sequence[str], spark: SparkSession | None
+    lake: Lakehouse,
+    table: str,
+    run_id: str,
+    files: Sequence[str],
+    spark: SparkSession | None,
 ) -> Verdict:
-    """Check staged Parquet files against their contract and write the verdict down.
+    """Check staged Parquet files against their contract and the live batch; write it all down.
 
     Args:
         lake: where ``validations`` is.
@@ -96,28 +60,42 @@ def audit(
     Raises:
         ContractError: the files do not have the columns and types of the contract.
     """
+    clock = StepClock(lake, f"gate of {table}")
     staged = ds.dataset(list(files), format="parquet", filesystem=pa_filesystem(lake))
-    agreed = contract(table)
-    agreed.check(staged.schema)
+    contract(table).check(staged.schema)
     rows = staged.count_rows()
-    large = spark is not None and rows > ROWS_IN_MEMORY
-    if large:
-        frame: Any = spark_scalars(spark.read.parquet(*files), table)  # type: ignore[union-attr]
-    else:
-        frame = pandas_scalars(staged.to_batches(), table)
-    verdict = Verdict(run_id=run_id, table=table, rows=rows, checks=_validate(frame, table, large))
-    record(lake, verdict)
+    engine = spark if rows > ROWS_IN_MEMORY else None
+    checks = _contract_checks(staged, table, files, engine)
+    batch = next((one for one in lake.batches.list() if one.batch_id == run_id), None)
+    if batch is not None:
+        checks += live_checks(lake, table, batch.refreshed(), staged)
+    verdict = settled(lake, Verdict(run_id=run_id, table=table, rows=rows, checks=checks))
+    clock.finish(run_id, rows_in=rows, rows_out=rows if verdict.outcome != "failed" else 0)
     return verdict
 
 
-def record(lake: Lakehouse, verdict: Verdict) -> None:
-    """Append a verdict to the ``validations`` table, one row per expectation."""
+def settled(lake: Lakehouse, verdict: Verdict) -> Verdict:
+    """The verdict with what people have overridden in it, written to ``validations``."""
+    final = with_overrides(lake, verdict)
     now = datetime.now(UTC)
-    shared = {"run_id": verdict.run_id, "table": verdict.table, "checked_at": now}
-    rows = [{**shared, **check.model_dump()} for check in verdict.checks]
-    lake.append(
-        "validations", pa.Table.from_pylist(rows, schema=contract("validations").arrow_schema)
-    )
+    shared = {"run_id": final.run_id, "table": final.table, "checked_at": now}
+    rows = [{**shared, **check.model_dump()} for check in final.checks]
+    schema = contract("validations").arrow_schema
+    lake.append("validations", pa.Table.from_pylist(rows, schema=schema))
+    return final
+
+
+def _contract_checks(
+    staged: ds.Dataset, table: str, files: Sequence[str], spark: SparkSession | None
+) -> list[Check]:
+    """What Great Expectations finds, over a profile that is read once."""
+    if spark is None:
+        return _validate(pandas_scalars(staged.to_batches(), table), table, spark=False)
+    scalars = spark_scalars(spark.read.parquet(*files), table).persist()
+    try:
+        return _validate(scalars, table, spark=True)  # which asks Spark once per expectation
+    finally:
+        scalars.unpersist()
 
 
 def pandas_scalars(batches: Iterator[pa.RecordBatch], table: str) -> pd.DataFrame:
@@ -194,7 +172,7 @@ def _great_expectations() -> ModuleType:
     return gx
 
 
-def _validate(frame: Any, table: str, spark: bool) -> list[Check]:  # noqa: FBT001
+def _validate(frame: Any, table: str, *, spark: bool) -> list[Check]:
     gx: Any = _great_expectations()
     context = gx.get_context(mode="ephemeral")
     context.variables.progress_bars = {"globally": False}
@@ -206,10 +184,10 @@ def _validate(frame: Any, table: str, spark: bool) -> list[Check]:  # noqa: FBT0
     definition = asset.add_batch_definition_whole_dataframe(table)
     batch = definition.get_batch({"dataframe": frame})
     found = batch.validate(suite, result_format={"result_format": "SUMMARY"})
-    return [_check(result) for result in found.results]
+    return [_check(result, contract(table), frame) for result in found.results]
 
 
-def _check(result: Any) -> Check:
+def _check(result: Any, agreed: Contract, frame: Any) -> Check:
     config = result.expectation_config
     seen = result.result
     failure = result.exception_info or {}
@@ -221,14 +199,43 @@ def _check(result: Any) -> Check:
         observed = f"{bad:,} of {rows:,} rows break it"
     else:
         observed = f"{seen.get('observed_value', 'see Great Expectations')}"
+    meta = config.meta or {}
     return Check(
+        check=meta.get("check", config.type),
         expectation=config.description or config.type,
         column=config.kwargs.get("column"),
+        level=meta.get("level", "fail"),
         success=bool(result.success),
+        expected=_bounds(config),
         observed=observed,
         unexpected_count=int(seen.get("unexpected_count") or 0),
         examples=[str(value) for value in (seen.get("partial_unexpected_list") or [])[:EXAMPLES]],
+        worst=_worst(seen, config.kwargs.get("column"), agreed, frame),
     )
+
+
+def _bounds(config: Any) -> str:
+    """What an expectation allows, as its arguments say it."""
+    told = {name: value for name, value in config.kwargs.items() if name not in NOT_A_BOUND}
+    return ", ".join(
+        f"{name.replace('_', ' ')} {value}" for name, value in told.items() if value is not None
+    )
+
+
+def _worst(seen: Any, column: str | None, agreed: Contract, frame: Any) -> list[str]:
+    """Keys of some rows that break an expectation, each with the value that does.
+
+    Great Expectations tells places in a pandas frame; of Spark's rows it tells values alone.
+    """
+    places = (seen.get("partial_unexpected_index_list") or [])[:EXAMPLES]
+    if not places:
+        return []
+    key = [name for name in agreed.key if name != "batch_id"]
+    rows = frame.iloc[list(places)]
+    named = [" / ".join(str(row[name]) for name in key) for _, row in rows.iterrows()]
+    if column is None or column in key:
+        return named
+    return [f"{name} ({value})" for name, value in zip(named, rows[column], strict=True)]
 
 
 def pa_filesystem(lake: Lakehouse) -> pa.fs.FileSystem:

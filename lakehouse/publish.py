@@ -3,12 +3,12 @@
 Spark's tables are staged as Parquet, checked, and committed by ``delta-spark``; Ray's workers
 write their Parquet files into the table's folder, where no reader looks before the commit names
 them, and the driver makes that one commit. Each of the functions here may be repeated after a
-crash at any point: a batch's partition is replaced or committed under a transaction name, never
-added twice.
+crash at any point: a batch's partition is replaced as a whole, never added to.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import time
 from typing import TYPE_CHECKING, Any
@@ -18,18 +18,18 @@ from deltalake import CommitProperties, Transaction
 from deltalake.transaction import AddAction
 
 from lakehouse.batches import BatchRegistry
-from lakehouse.gate import Verdict, audit
+from lakehouse.gate import audit
 from lakehouse.report import write_report
 from schemas.contract import contract
 from schemas.errors import BatchError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
-    from deltalake import DeltaTable
     from pyspark.sql import DataFrame, SparkSession
 
-    from lakehouse.batches import Batch
+    from lakehouse.batch import Batch
+    from lakehouse.checks import Verdict
     from lakehouse.storage import Lakehouse
 
 
@@ -53,16 +53,19 @@ def publish_frame(lake: Lakehouse, table: str, frame: DataFrame, batch: Batch) -
     """Stage, audit and commit one Spark table of a batch; returns the number of rows.
 
     Raises:
-        GateError: an expectation failed; the table is as it was.
+        GateError: a check failed; the table is as it was.
+        BatchError: the batch may not be written, or an erasure has changed what it was made from.
     """
-    require_building(batch)
+    require_writable(lake, batch)
+    spark = frame.sparkSession
     place = stage(lake, table, frame, batch.batch_id)
-    verdict = audit_staged(lake, table, batch.batch_id, frame.sparkSession)
+    verdict = audit_staged(lake, table, batch.batch_id, spark)
     verdict.require(lake.report_uri(batch.batch_id))
+    require_writable(lake, batch)
     lake.ensure(table)
-    staged = frame.sparkSession.read.parquet(place)
     (
-        staged.write.format("delta")
+        spark.read.parquet(place)
+        .write.format("delta")
         .mode("overwrite")
         .option("replaceWhere", f"batch_id = '{batch.batch_id}'")
         .save(lake.table_uri(table))
@@ -75,7 +78,8 @@ def publish_frame(lake: Lakehouse, table: str, frame: DataFrame, batch: Batch) -
 def publish_files(lake: Lakehouse, table: str, files: Sequence[str], batch: Batch) -> int:
     """Audit and commit Parquet files that already lie in a table's folder; returns their rows.
 
-    The files hold every column of the contract, ``batch_id`` included.
+    The files hold every column of the contract, ``batch_id`` included, and become all that the
+    table has of the batch. Where they are that already, nothing is committed again.
 
     Args:
         lake: the lakehouse.
@@ -84,26 +88,26 @@ def publish_files(lake: Lakehouse, table: str, files: Sequence[str], batch: Batc
         batch: the batch they belong to.
 
     Raises:
-        GateError: an expectation failed; the table is as it was.
-        BatchError: the batch has published the table before, from other files.
+        GateError: a check failed; the table is as it was.
+        BatchError: the batch may not be written, or an erasure has changed what it was made from.
     """
-    require_building(batch)
+    require_writable(lake, batch)
     root = lake.table_uri(table)
     target = lake.ensure(table)
     verdict = audit(lake, table, batch.batch_id, [f"{root}/{name}" for name in files], spark=None)
     write_report(lake, batch.batch_id)
     verdict.require(lake.report_uri(batch.batch_id))
-    transaction = f"{table}/{batch.batch_id}"
-    if target.transaction_version(transaction) is not None:
-        _require_same_files(target, table, files, batch)
-    else:
+    require_writable(lake, batch)
+    own = [("batch_id", "=", batch.batch_id)]
+    if _names(target.file_uris(own)) != _names(files):
         target.create_write_transaction(
-            [_add_action(lake, root, name, batch.batch_id) for name in files],
-            mode="append",
+            [add_action(lake, table, name, batch.batch_id) for name in files],
+            mode="overwrite",
             schema=target.schema(),
             partition_by=["batch_id"],
+            partition_filters=own,
             commit_properties=CommitProperties(
-                app_transactions=[Transaction(app_id=transaction, version=1)],
+                app_transactions=[Transaction(app_id=_transaction(table, files), version=1)],
                 max_commit_retries=20,
             ),
         )
@@ -111,34 +115,38 @@ def publish_files(lake: Lakehouse, table: str, files: Sequence[str], batch: Batc
     return verdict.rows
 
 
-def _require_same_files(target: DeltaTable, table: str, files: Sequence[str], batch: Batch) -> None:
-    """Raise BatchError if a batch's commit, which is made once, holds other files than these."""
-    committed = target.file_uris([("batch_id", "=", batch.batch_id)])
-    if {uri.rsplit("/", 1)[-1] for uri in committed} != {name.rsplit("/", 1)[-1] for name in files}:
-        raise BatchError(
-            f"batch {batch.batch_id} has published {table} from other files: its model or features "
-            "were made anew since; open another batch with `tasteprint batches open`"
-        )
+def _names(paths: Iterable[str]) -> set[str]:
+    return {path.rsplit("/", 1)[-1] for path in paths}
 
 
-def require_building(batch: Batch) -> None:
-    """Raise BatchError unless the batch may still be written."""
-    if batch.state != "building":
+def _transaction(table: str, files: Sequence[str]) -> str:
+    """A name by which the log knows these files: two processes cannot both commit them."""
+    digest = hashlib.sha256("\n".join(sorted(files)).encode()).hexdigest()[:16]
+    return f"{table}/{digest}"
+
+
+def require_writable(lake: Lakehouse, batch: Batch) -> None:
+    """Raise BatchError unless the batch may be written, from the inputs that the step has read."""
+    now = BatchRegistry(lake).to_write(batch.batch_id)
+    if batch.parents != now.parents:
         raise BatchError(
-            f"batch {batch.batch_id} is {batch.state}: only a batch that is building is written; "
-            "open another with `tasteprint batches open`"
+            f"the inputs of batch {batch.batch_id} have changed since this step began "
+            "(a person was erased from them): run it again"
         )
 
 
 def _point(lake: Lakehouse, table: str, batch: Batch, verdict: Verdict) -> None:
     version = lake.open(table).version()
-    gate = "passed" if verdict.passed else "failed"
-    BatchRegistry(lake).record(batch.batch_id, tables={table: version}, gates={table: gate})
+    BatchRegistry(lake).record(
+        batch.batch_id, tables={table: version}, gates={table: verdict.outcome}
+    )
 
 
-def _add_action(lake: Lakehouse, root: str, name: str, batch_id: str) -> AddAction:
-    info = lake.filesystem.info(f"{root}/{name}")
-    with lake.filesystem.open(f"{root}/{name}") as file:
+def add_action(lake: Lakehouse, table: str, name: str, batch_id: str) -> AddAction:
+    """What a commit says of a file: size, rows, and the ranges that are no personal ones."""
+    place = f"{lake.table_uri(table)}/{name}"
+    info = lake.filesystem.info(place)
+    with lake.filesystem.open(place) as file:
         footer = pq.ParquetFile(file).metadata
     return AddAction(
         path=name,
@@ -146,15 +154,18 @@ def _add_action(lake: Lakehouse, root: str, name: str, batch_id: str) -> AddActi
         partition_values={"batch_id": batch_id},
         modification_time=int(time.time() * 1000),
         data_change=True,
-        stats=json.dumps(_statistics(footer)),
+        stats=json.dumps(_statistics(footer, table)),
     )
 
 
-def _statistics(footer: pq.FileMetaData) -> dict[str, Any]:
-    """Row count, and the range of each string or integer column, so that readers can skip files."""
+def _statistics(footer: pq.FileMetaData, table: str) -> dict[str, Any]:
+    """Row count, and the range of each string or integer column, so that readers can skip files.
+
+    Personal columns have none: the log outlives a row that is erased.
+    """
     low: dict[str, Any] = {}
     high: dict[str, Any] = {}
-    untold = {"batch_id"}  # the log has the partition already
+    untold = {"batch_id", *contract(table).personal_columns}  # the partition is in the log already
     for group in range(footer.num_row_groups):
         for index in range(footer.num_columns):
             column = footer.row_group(group).column(index)

@@ -40,24 +40,68 @@ def render(
     )
 
 
-def _tables(lake: Lakehouse, run_id: str) -> list[dict[str, Any]]:
-    """Each table that was checked, with the checks of its newest audit, failures first."""
+def newest_checks(lake: Lakehouse, run_id: str) -> list[dict[str, Any]]:
+    """The rows of ``validations`` of each table's newest audit, what is broken first."""
     rows = lake.open("validations").to_pyarrow_table(filters=[("run_id", "=", run_id)]).to_pylist()
-    rows.sort(key=lambda row: (row["table"], row["checked_at"]))
+    newest: dict[str, Any] = {}
+    for row in rows:
+        newest[row["table"]] = max(row["checked_at"], newest.get(row["table"], row["checked_at"]))
+    found = [row for row in rows if row["checked_at"] == newest[row["table"]]]
+    return sorted(found, key=lambda row: (newest[row["table"]], row["table"], _severity(row)))
+
+
+def _severity(check: dict[str, Any]) -> int:
+    """0 for what stops a table, 1 for what was overridden, 2 for a warning, 3 for what held."""
+    if check["success"]:
+        return 3
+    if check["level"] == "warn":
+        return 2
+    return 1 if check["overridden"] else 0
+
+
+def _tables(lake: Lakehouse, run_id: str) -> list[dict[str, Any]]:
+    """Each table that was checked, the worst first, with its checks and their pictures."""
     found = []
-    for table, group in groupby(rows, key=lambda row: row["table"]):
-        checks = list(group)
-        newest = checks[-1]["checked_at"]
-        checks = [check for check in checks if check["checked_at"] == newest]
+    for table, group in groupby(newest_checks(lake, run_id), key=lambda row: row["table"]):
+        checks = [{**check, "severity": _severity(check)} for check in group]
+        for check in checks:
+            check["bars"] = bars(json.loads(check["plot"])) if check["plot"] else None
         found.append(
             {
                 "name": table,
-                "checked_at": newest,
-                "passed": all(check["success"] for check in checks),
-                "checks": sorted(checks, key=lambda check: check["success"]),
+                "checked_at": checks[0]["checked_at"],
+                "severity": min(check["severity"] for check in checks),
+                "checks": checks,
             }
         )
-    return sorted(found, key=lambda table: (table["passed"], table["checked_at"]))
+    return sorted(found, key=lambda table: (table["severity"], table["checked_at"]))
+
+
+def bars(plot: dict[str, Any]) -> dict[str, Any]:
+    """Where the bars of a histogram stand: this batch's beside the live one's.
+
+    Args:
+        plot: name, edges (B + 1), now and live (B shares each).
+
+    Returns:
+        name, low and high (labels of the ends), and for each bin its range and two heights in
+        hundredths of the tallest bar.
+    """
+    edges = plot["edges"]
+    tallest = max(*plot["now"], *plot["live"], 1e-9)
+    bins = [
+        {
+            "range": f"{low:g} to {high:g}",
+            "now": 100 * now / tallest,
+            "live": 100 * live / tallest,
+            "now_share": now,
+            "live_share": live,
+        }
+        for low, high, now, live in zip(
+            edges[:-1], edges[1:], plot["now"], plot["live"], strict=True
+        )
+    ]
+    return {"name": plot["name"], "bins": bins, "low": edges[0], "high": edges[-1]}
 
 
 def _steps(lake: Lakehouse, run_id: str) -> list[dict[str, Any]]:

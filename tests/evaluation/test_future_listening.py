@@ -10,9 +10,9 @@ from evaluation.future_listening import (
     Scores,
     Task,
     _plain_mean,
-    _task,
     compare,
     per_user_auc,
+    task_of,
 )
 
 ITEMS = 6
@@ -109,7 +109,7 @@ SUPPORT = np.array([4.0, 2.0, 0.0])
 
 
 def test_negatives_by_later_popularity_are_weighed_by_later_plays():
-    found, users = _task(PLAYS, SUPPORT, "after")
+    found, users = task_of(PLAYS, SUPPORT, "after")
     assert users == ["a", "b"]
     assert found.weight.tolist() == [0, 3, 1]
     assert [sorted(own) for own in found.positives] == [[1], [1, 2]]
@@ -117,7 +117,7 @@ def test_negatives_by_later_popularity_are_weighed_by_later_plays():
 
 
 def test_negatives_by_earlier_popularity_leave_out_what_nobody_knew():
-    found, users = _task(PLAYS, SUPPORT, "before")
+    found, users = task_of(PLAYS, SUPPORT, "before")
     assert users == ["a", "b"]
     assert found.weight.tolist() == SUPPORT.tolist()
     assert [sorted(own) for own in found.positives] == [[1], [1]]
@@ -125,7 +125,7 @@ def test_negatives_by_earlier_popularity_leave_out_what_nobody_knew():
 
 def test_a_user_who_plays_only_what_nobody_knew_is_not_asked_then():
     plays = PLAYS[(PLAYS["user_id"] == "b") & (PLAYS["item"] == 2)]
-    assert _task(plays, SUPPORT, "before")[1] == []
+    assert task_of(plays, SUPPORT, "before")[1] == []
 
 
 def test_the_plain_average_counts_only_what_came_before():

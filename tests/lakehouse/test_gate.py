@@ -200,9 +200,9 @@ def test_a_failed_verdict_names_what_broke_how_often_and_an_example(lake, tmp_pa
         verdict.require("reports/r/index.html")
     said = str(error.value)
     assert said.startswith("track_vectors did not pass its gate, and nothing of it was published")
-    assert "1 of 6 rows break it, for example hearsay" in said
+    assert "1 of 6 rows break it, for example t3 (hearsay) [source.allowed]" in said
     assert "batch_id and item_id together occur once: 2 of 6 rows break it" in said
-    assert said.endswith("The whole report: reports/r/index.html")
+    assert "The whole report: reports/r/index.html" in said
 
 
 def test_every_check_is_written_down_whether_it_held_or_not(lake, tmp_path, track_vectors):

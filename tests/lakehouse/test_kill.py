@@ -1,0 +1,128 @@
+"""Kill -9 at every line of publishing and of promoting: readers see the old or the new, whole.
+
+A line is where the process dies just before running it. Each death happens in a process of its
+own, forked from a server that has imported everything, on its own copy of one small lakehouse.
+"""
+
+import multiprocessing
+import os
+import shutil
+import signal
+import sys
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from lakehouse import batches as batches_module
+from lakehouse import publish as publish_module
+from lakehouse.publish import publish_files
+from lakehouse.storage import Lakehouse
+
+TABLE = "track_vectors"
+OLD, NEW = "old.parquet", "new.parquet"
+
+
+@pytest.fixture(scope="module")
+def processes():
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["tests.lakehouse.preload"])
+    sys.path.insert(0, str(Path(__file__).parents[2]))
+    return context
+
+
+def publish(uri: str, batch_id: str) -> None:
+    """Publish the new rows of a batch that has the old ones."""
+    lake = Lakehouse(uri)
+    publish_files(lake, TABLE, [NEW], lake.batches.get(batch_id))
+
+
+def promote(uri: str, batch_id: str) -> None:
+    Lakehouse(uri).batches.promote(batch_id, ready={"ranker"})
+
+
+WATCHED = {publish: publish_module.__file__, promote: batches_module.__file__}
+
+
+def traced(action, uri, batch_id, until, seen) -> None:
+    """Run an action; note each line of its module that it reaches, or die at one of them."""
+
+    def watch(frame, event, _argument):
+        if frame.f_code.co_filename != WATCHED[action]:
+            return None
+        if event == "line":
+            if frame.f_lineno == until:
+                os.kill(os.getpid(), signal.SIGKILL)
+            if seen is not None:
+                seen.append(frame.f_lineno)
+        return watch
+
+    sys.settrace(watch)
+    action(uri, batch_id)
+
+
+def lines_of(processes, action, folder: Path, batch_id: str) -> list[int]:
+    """Every line of its module that an action runs through, in order."""
+    with processes.Manager() as manager:
+        seen = manager.list()
+        uri = str(shutil.copytree(folder / "lake", folder / "traced"))
+        process = processes.Process(target=traced, args=(action, uri, batch_id, None, seen))
+        process.start()
+        process.join()
+        assert process.exitcode == 0
+        return list(dict.fromkeys(seen))
+
+
+def killed_at_each_line(processes, action, folder: Path, batch_id: str):
+    """The lakehouse after a death at each line in turn."""
+    for number, line in enumerate(lines_of(processes, action, folder, batch_id)):
+        uri = str(shutil.copytree(folder / "lake", folder / f"killed-{number}"))
+        process = processes.Process(target=traced, args=(action, uri, batch_id, line, None))
+        process.start()
+        process.join()
+        assert process.exitcode == -signal.SIGKILL
+        yield Lakehouse(uri)
+        shutil.rmtree(uri)
+
+
+def items(lake, batch_id) -> list[int]:
+    """The support of each row that a reader of the batch sees."""
+    return lake.read(TABLE, batch_id)["support"].to_pylist()
+
+
+def test_a_death_at_any_line_of_publishing_shows_nobody_half_a_table(
+    processes, lake, batch, track_vectors, tmp_path
+):
+    for name, seed in ((OLD, 1), (NEW, 2)):
+        lake.filesystem.makedirs(lake.table_uri(TABLE), exist_ok=True)
+        rows = track_vectors(batch.batch_id, seed=seed)
+        pq.write_table(rows, f"{lake.table_uri(TABLE)}/{name}")
+    publish_files(lake, TABLE, [OLD], batch)
+    deaths = 0
+    for after in killed_at_each_line(processes, publish, tmp_path, batch.batch_id):
+        assert items(after, batch.batch_id) in ([1] * 6, [2] * 6)
+        publish_files(after, TABLE, [NEW], after.batches.get(batch.batch_id))
+        assert items(after, batch.batch_id) == [2] * 6
+        deaths += 1
+    assert deaths > 20
+
+
+def test_a_death_at_any_line_of_promotion_leaves_one_live_batch_and_every_consumer_its_batch(
+    processes, batches, batch, tmp_path
+):
+    other = batches.open(batch.as_of, batch.parents, "s", "v")
+    for one in (batch, other):
+        batches.record(one.batch_id, state="candidate")
+    batches.promote(batch.batch_id)
+    batches.move_consumer("ranker", batch.batch_id)
+    deaths = 0
+    for after in killed_at_each_line(processes, promote, tmp_path, other.batch_id):
+        states = {one.batch_id: one.state for one in after.batches.list()}
+        live = after.batches.get("live")
+        assert sorted(states.values()) in (["candidate", "live"], ["legacy", "live"])
+        assert live.consumers == ("ranker",)
+        if live.batch_id == batch.batch_id:
+            promote(after.uri, other.batch_id)
+        assert after.batches.get("live").batch_id == other.batch_id
+        deaths += 1
+    assert deaths > 20
