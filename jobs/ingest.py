@@ -13,28 +13,44 @@ adds nothing twice.
 
 from __future__ import annotations
 
+from collections import Counter
 from functools import reduce
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from pyspark import StorageLevel
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from jobs.judge import FILE, RAW, REASONS, judge, read_table, with_unknown_items
+from jobs.judge import (
+    FILE,
+    REASONS,
+    judge,
+    raw_json,
+    read_table,
+    with_repeats,
+    with_unknown_items,
+)
 from jobs.session import spark_session
 from jobs.source import FILLED, Delivery, check_source
-from lakehouse.gate import import_ahead
+from jobs.suppress import without_erased
+from lakehouse.checks import Check, Verdict
+from lakehouse.erasure import require_no_erasure
+from lakehouse.gate import import_ahead, settled
 from lakehouse.publish import audit_staged, stage
+from lakehouse.quarantine import KIND_ENDS
+from lakehouse.report import write_report
 from lakehouse.steps import StepClock, finished_steps
 from lakehouse.storage import Lakehouse
+from lakehouse.suppression import suppressed
 from schemas.contract import contract
-from schemas.errors import GateError, entry_point
+from schemas.errors import entry_point
 from schemas.settings import Settings
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
 COMMON_REASONS = 5
+DELIVERY = "delivery"  # the name under which the gate speaks of all tables at once
 
 
 class Ingest(Settings):
@@ -58,17 +74,17 @@ def main(argv: Sequence[str] | None = None) -> None:
     if "ingest" in finished_steps(lake, delivery.ingest_id):
         print(f"{delivery.ingest_id}: these files are in the lakehouse already")  # noqa: T201
         return
+    require_no_erasure(lake)
     clock = StepClock(lake, "ingest")
     import_ahead()  # while Spark starts
     with spark_session("ingest") as spark:
-        judged = judge_all(spark, lake, delivery)
-        counts = {table: split_counts(frame) for table, frame in judged.items()}
+        judged, dropped = judge_all(spark, lake, delivery)
+        tallies = {table: tally(frame) for table, frame in judged.items()}
+        counts = {table: (found.good, found.bad) for table, found in tallies.items()}
+        reasons = {table: found.reasons for table, found in tallies.items()}
+        of_erased = {table: count() for table, count in dropped.items()}
         quarantine(lake, judged, counts, delivery.ingest_id)
-        reasons = {
-            table: common_reasons(frame) if counts[table][1] else {}
-            for table, frame in judged.items()
-        }
-        require_tolerable(counts, reasons)
+        require_tolerable(lake, delivery.ingest_id, tallies)
         publish(spark, lake, judged, delivery.ingest_id)
     clock.finish(
         delivery.ingest_id,
@@ -76,29 +92,40 @@ def main(argv: Sequence[str] | None = None) -> None:
         rows_out=sum(good for good, _ in counts.values()),
         tables={table: {"good": good, "bad": bad} for table, (good, bad) in counts.items()},
         reasons=reasons,
+        rows_of_erased=of_erased,
     )
 
 
-def judge_all(spark: SparkSession, lake: Lakehouse, delivery: Delivery) -> dict[str, DataFrame]:
-    """Read and judge every table of a delivery; listens also against all items known by now."""
+def judge_all(
+    spark: SparkSession, lake: Lakehouse, delivery: Delivery
+) -> tuple[dict[str, DataFrame], dict[str, Callable[[], int]]]:
+    """Read and judge every table of a delivery; listens also against all items known by now.
+
+    Returns:
+        each table's rows; and where people were erased, how many rows of theirs were left out.
+    """
     judged: dict[str, DataFrame] = {}
+    dropped: dict[str, Callable[[], int]] = {}
+    erased = suppressed(lake)
     for table in FILLED:
         if table not in delivery.source.tables:
             continue
         spec = delivery.source.tables[table]
         frame = judge(read_table(spark, delivery, spec), table, spec)
         if table == "listens":
-            frame = with_unknown_items(frame, _all_items(spark, lake, judged["items"]))
-        judged[table] = frame.persist(StorageLevel.DISK_ONLY)
-    return judged
+            frame = with_unknown_items(frame, all_items(spark, lake, judged))
+        if erased is not None and "user_id" in contract(table).column_names:
+            frame, dropped[table] = without_erased(frame, raw_json(frame), erased)
+        judged[table] = with_repeats(frame, table).persist(StorageLevel.DISK_ONLY)
+    return judged, dropped
 
 
-def _all_items(spark: SparkSession, lake: Lakehouse, judged: DataFrame) -> DataFrame:
-    new = good_rows(judged, "items").select("item_id")
-    if not lake.exists("items"):
-        return new
-    published = spark.read.format("delta").load(lake.table_uri("items")).select("item_id")
-    return new.union(published).distinct()
+def all_items(spark: SparkSession, lake: Lakehouse, judged: dict[str, DataFrame]) -> DataFrame:
+    """``item_id`` of all that is known: what is published, and what is good among the new rows."""
+    known = [good_rows(judged["items"], "items")] if "items" in judged else []
+    if lake.exists("items"):
+        known.append(spark.read.format("delta").load(lake.table_uri("items")))
+    return reduce(DataFrame.union, [items.select("item_id") for items in known]).distinct()
 
 
 def good_rows(judged: DataFrame, table: str) -> DataFrame:
@@ -108,33 +135,42 @@ def good_rows(judged: DataFrame, table: str) -> DataFrame:
 
 def bad_rows(judged: DataFrame, table: str, ingest_id: str) -> DataFrame:
     """The rows with reasons, as ``quarantine`` keeps them."""
-    key = contract(table).key
-    return judged.where(F.size(REASONS) > 0).select(
+    agreed = contract(table)
+    known = "user_id" in agreed.column_names
+    refused = judged.where(F.size(REASONS) > 0).select(
         F.lit(ingest_id).alias("ingest_id"),
         F.lit(table).alias("table"),
-        F.concat_ws("/", *key).alias("event_id"),
-        F.to_json(RAW).alias("row"),
+        F.concat_ws("/", *agreed.key).alias("event_id"),
+        raw_json(judged).alias("row"),
         F.col(REASONS).alias("reasons"),
         F.col(FILE).alias("file"),
         F.current_timestamp().alias("quarantined_at"),
+        (F.col("user_id") if known else F.lit(None).cast("string")).alias("user_id"),
     )
+    came = F.concat_ws("\u001f", "ingest_id", "table", "file", "row")
+    return refused.withColumn("row_id", F.substring(F.sha2(came, 256), 1, 32))
 
 
-def split_counts(judged: DataFrame) -> tuple[int, int]:
-    """How many rows are good, and how many bad."""
-    bad = F.sum((F.size(REASONS) > 0).cast("long"))
-    row = judged.agg(F.count("*").alias("rows"), bad.alias("bad")).first()
-    rows, refused = (row["rows"], row["bad"] or 0) if row else (0, 0)
-    return rows - refused, refused
+class Tally(NamedTuple):
+    """How a table's rows were judged."""
 
-
-def common_reasons(judged: DataFrame) -> dict[str, int]:
+    good: int
+    bad: int
+    reasons: dict[str, int]
     """The commonest kinds of fault and how many rows have each; values in brackets left out."""
-    kinds = judged.select(F.explode(REASONS).alias("reason")).select(
-        F.regexp_replace("reason", r" \(.*\)$", "").alias("kind")
-    )
-    counted = kinds.groupBy("kind").count().orderBy(F.desc("count"), "kind")
-    return {row["kind"]: row["count"] for row in counted.limit(COMMON_REASONS).collect()}
+
+
+def tally(judged: DataFrame) -> Tally:
+    """Count rows and faults in one pass; a table has few combinations of kinds of fault."""
+    kinds = F.transform(REASONS, lambda reason: F.regexp_replace(reason, KIND_ENDS, ""))
+    of_bad = F.when(F.size(REASONS) > 0, kinds)
+    counted = judged.groupBy(of_bad.alias("kinds")).count().collect()
+    rows: Counter[str] = Counter()
+    for row in counted:
+        rows.update(dict.fromkeys(row["kinds"] or (), row["count"]))
+    commonest = sorted(rows.items(), key=lambda fault: (-fault[1], fault[0]))[:COMMON_REASONS]
+    good = sum(row["count"] for row in counted if not row["kinds"])
+    return Tally(good, sum(row["count"] for row in counted) - good, dict(commonest))
 
 
 def quarantine(
@@ -157,29 +193,36 @@ def quarantine(
         )
 
 
-def require_tolerable(
-    counts: dict[str, tuple[int, int]], reasons: dict[str, dict[str, int]]
-) -> None:
+def require_tolerable(lake: Lakehouse, ingest_id: str, tallies: Mapping[str, Tally]) -> None:
     """Stop a delivery with more bad rows than its contracts allow.
 
     Raises:
         GateError: it names each table that is over, and the commonest reasons.
     """
-    over = []
-    for table, (good, bad) in counts.items():
-        allowed = contract(table).quarantined_share_max
-        if good == 0 or bad > allowed * (good + bad):
-            why = "; ".join(f"{kind}: {count:,}" for kind, count in reasons[table].items())
-            over.append(
-                f"  - {table}: {bad:,} of {good + bad:,} rows are bad, and the contract allows "
-                f"{allowed:.0%} ({why or 'there are no rows'})"
-            )
-    if over:
-        raise GateError(
-            "the delivery was stopped and nothing of it was published:\n"
-            + "\n".join(over)
-            + "\n  The rows are in the table quarantine, each with all of its reasons."
-        )
+    checks = [_refused_share(table, found) for table, found in tallies.items()]
+    rows = sum(found.good + found.bad for found in tallies.values())
+    verdict = settled(lake, Verdict(run_id=ingest_id, table=DELIVERY, rows=rows, checks=checks))
+    if not verdict.passed:
+        write_report(lake, ingest_id)
+    verdict.require(lake.report_uri(ingest_id))
+
+
+def _refused_share(table: str, found: Tally) -> Check:
+    allowed = contract(table).quarantined_share_max
+    rows = found.good + found.bad
+    why = "; ".join(f"{kind}: {count:,}" for kind, count in found.reasons.items())
+    return Check(
+        check=f"{table}.refused",
+        expectation=f"at most {allowed:.0%} of the rows of {table} are refused",
+        column=None,
+        level="fail",
+        success=found.good > 0 and found.bad <= allowed * rows,
+        expected=f"at most {allowed:.0%}, and at least one good row",
+        observed=f"{found.bad:,} of {rows:,} rows are bad ({why or 'no reasons'})"
+        + ("; see `tasteprint quarantine list`" if found.bad else ""),
+        unexpected_count=found.bad,
+        examples=[],
+    )
 
 
 def publish(

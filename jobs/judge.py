@@ -11,7 +11,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pyspark.sql import Column, DataFrame, SparkSession, Window
 from pyspark.sql import functions as F
-from pyspark.sql.types import ArrayType, DataType, StructType
+from pyspark.sql.types import (
+    ArrayType,
+    BinaryType,
+    DataType,
+    StructType,
+    TimestampNTZType,
+    TimestampType,
+)
 
 from jobs.source import (
     UNITS,
@@ -34,6 +41,7 @@ if TYPE_CHECKING:
 
 REASONS, RAW, FILE = "_reasons", "_raw", "_file"
 MICROSECOND = timedelta(microseconds=1)
+NOT_JSON = (TimestampType, TimestampNTZType, BinaryType)  # to_json drops a time's microseconds
 
 
 def read_table(spark: SparkSession, delivery: Delivery, spec: TableSource) -> DataFrame:
@@ -74,23 +82,22 @@ def _with_nanoseconds_as_times(frame: DataFrame, file: str) -> DataFrame:
 
 
 def judge(raw: DataFrame, table: str, spec: TableSource) -> DataFrame:
-    """Map raw rows onto a contract and say what is wrong with each.
+    """Map raw rows onto a contract and say what is wrong with each by itself.
 
     Args:
-        raw: ``_raw`` and ``_file``, as ``read_table`` gives them.
+        raw: ``_raw`` and ``_file``, as ``read_table`` gives them, and what else shall be kept.
         table: name of the contract.
         spec: how the source fills it.
 
     Returns:
-        the contract's columns, ``_raw``, ``_file``, and ``_reasons`` array<string>, empty for a
+        the columns of ``raw``, those of the contract, and ``_reasons`` array<string>, empty for a
         good row.
     """
     agreed = contract(table)
     origins = spec.origins()
     came = cast("StructType", raw.schema[RAW].dataType)
     mapped = raw.select(
-        RAW,
-        FILE,
+        "*",
         *(
             _value(origins.get(column.name), column, came).alias(column.name)
             for column in agreed.columns
@@ -100,19 +107,49 @@ def judge(raw: DataFrame, table: str, spec: TableSource) -> DataFrame:
         mapped = mapped.dropDuplicates(list(agreed.key))
     found = [reason for c in agreed.columns for reason in _column_reasons(c, origins.get(c.name))]
     found += [F.when(F.expr(rule.where), F.lit(rule.reason)) for rule in agreed.row_rules]
-    found.append(_repeated(agreed.key))
-    return mapped.withColumn(REASONS, F.filter(F.array(*found), lambda reason: reason.isNotNull()))
+    return mapped.withColumn(REASONS, F.array_compact(F.array(*found)))
 
 
 def with_unknown_items(listens: DataFrame, items: DataFrame) -> DataFrame:
     """Add a reason to each listen whose ``item_id`` is no key of ``items``."""
     known = items.select("item_id", F.lit(True).alias("_known"))
-    reason = F.when(
-        F.col("item_id").isNotNull() & F.col("_known").isNull(),
-        F.array(_said("item_id is not in items", F.col("item_id"))),
-    ).otherwise(F.array().cast("array<string>"))
     joined = listens.join(known, on="item_id", how="left")
-    return joined.withColumn(REASONS, F.concat(REASONS, reason)).drop("_known")
+    unknown = F.col("item_id").isNotNull() & F.col("_known").isNull()
+    reason = _said("item_id is not in items", F.col("item_id"))
+    return with_reason(joined, F.when(unknown, reason)).drop("_known")
+
+
+def with_repeats(judged: DataFrame, table: str) -> DataFrame:
+    """Add a reason to every row but one of each key: all but the first good one.
+
+    Comes after all other reasons, for a bad row must not stand in a good one's way. Which row is
+    first does not depend on the engine.
+    """
+    key = contract(table).key
+    order = Window.partitionBy(*key).orderBy(F.size(REASONS) > 0, FILE, F.xxhash64(F.col(RAW)))
+    again = (F.row_number().over(order) > 1) & F.col(key[0]).isNotNull()
+    return with_reason(judged, F.when(again, F.lit(f"{' and '.join(key)} repeats another row's")))
+
+
+def with_reason(judged: DataFrame, reason: Column) -> DataFrame:
+    """Add one more reason, where it is not null."""
+    return judged.withColumn(REASONS, F.concat(REASONS, F.array_compact(F.array(reason))))
+
+
+def raw_json(judged: DataFrame) -> Column:
+    """The row as it came, as JSON with every column, null ones too.
+
+    Times are text as Spark casts them, to the microsecond, so that a row that is read back has the
+    same hash for an id.
+    """
+    came = cast("StructType", judged.schema[RAW].dataType)
+    values = [
+        (_raw(f.name).cast("string") if isinstance(f.dataType, NOT_JSON) else _raw(f.name)).alias(
+            f.name
+        )
+        for f in came.fields
+    ]
+    return F.to_json(F.struct(*values), {"ignoreNullFields": "false"})
 
 
 def _value(  # noqa: PLR0911 - a return for each kind of origin
@@ -208,14 +245,6 @@ def _list_reasons(column: ContractColumn, value: Column) -> Iterator[Column]:
         yield F.when(size.between(0, shortest - 1), _said(few, size))
     if longest is not None:
         yield F.when(size > longest, _said(f"{column.name} has more than {longest} entries", size))
-
-
-def _repeated(key: tuple[str, ...]) -> Column:
-    """The second and later rows of one key; which row is first does not depend on the engine."""
-    order = Window.partitionBy(*key).orderBy(FILE, F.xxhash64(F.col(RAW)))
-    named = " and ".join(key)
-    again = (F.row_number().over(order) > 1) & F.col(key[0]).isNotNull()
-    return F.when(again, F.lit(f"{named} repeats an earlier row's"))
 
 
 def _said(sentence: str, value: Column) -> Column:

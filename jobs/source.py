@@ -28,7 +28,7 @@ import hashlib
 import json
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import fsspec
 import pyarrow as pa
@@ -43,7 +43,7 @@ from schemas.errors import InputError
 from schemas.settings import complaints
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 FILLED = ("items", "users", "onboarding", "listens")  # what a source may fill, in order of need
 UNITS = {"s": 1_000_000, "ms": 1_000, "us": 1}  # microseconds
@@ -190,7 +190,7 @@ def check_source(source_file: str, data: str) -> Delivery:
             heads = {name: _head(filesystem, name, wrong) for name in files[pattern]}
             wrong += _differences({name: head for name, head in heads.items() if head})
             schema = _side_by_side(schema, next(filter(None, heads.values()), pa.schema([])))
-        wrong += _mapping_faults(table, spec, schema)
+        wrong += mapping_faults(table, spec, schema)
     if wrong:
         listed = "\n".join(f"  - {line}" for line in wrong)
         raise InputError(f"{source_file} and {data} do not fit:\n{listed}")
@@ -295,8 +295,32 @@ def _side_by_side(left: pa.Schema, right: pa.Schema) -> pa.Schema:
     return pa.schema([*left, *(field for field in right if field.name not in left.names)])
 
 
-def _mapping_faults(table: str, spec: TableSource, schema: pa.Schema) -> Iterator[str]:
-    """Everything that is wrong with one table's mapping onto its contract."""
+def require_replayable(source: Source, tables: Iterable[str]) -> None:
+    """Raise InputError where a refused row cannot be judged without the rest of its file."""
+    for table in tables:
+        if table not in source.tables:
+            raise InputError(
+                f"source {source.name} does not fill {table}, of which there are refused rows: "
+                f"choose with --table among {', '.join(source.tables)}"
+            )
+        spec = source.tables[table]
+        placed = any(isinstance(origin, FromPosition) for origin in spec.origins().values())
+        if placed or spec.distinct:
+            why = "a time by their position" if placed else "one row for each key (distinct)"
+            raise InputError(
+                f"refused rows of {table} cannot be replayed: source {source.name} gives its files "
+                f"{why}, which a row alone does not tell; ingest the corrected files instead, "
+                "which adds nothing twice, or choose other rows with --table"
+            )
+
+
+def replay_id(source: Source, row_ids: Iterable[str]) -> str:
+    """An id that is the same for the same source, refused rows and contracts, and for no others."""
+    return f"replay-{source.name}-{_digest(source, sorted(row_ids))}"
+
+
+def mapping_faults(table: str, spec: TableSource, schema: pa.Schema) -> Iterator[str]:
+    """Everything that is wrong with one table's mapping from such columns onto its contract."""
     agreed = contract(table)
     for column in agreed.columns:
         if column.required and column.name not in spec.columns:
@@ -313,7 +337,7 @@ def _mapping_faults(table: str, spec: TableSource, schema: pa.Schema) -> Iterato
 
 def _origin_faults(table: str, column: Column, origin: Origin, schema: pa.Schema) -> Iterator[str]:
     """What is wrong with where one column comes from; nothing if the file could not be read."""
-    for theirs in _named_columns(origin) if schema.names else []:
+    for theirs in named_columns(origin) if schema.names else []:
         if theirs not in schema.names:
             yield (
                 f"{table}.{column.name} should come from column {theirs!r}, which the files lack"
@@ -349,7 +373,8 @@ def _type_faults(
         yield f"{table}.{column.name} is {ours}, which {origin.column!r} ({theirs}) cannot become"
 
 
-def _named_columns(origin: Origin) -> list[str]:
+def named_columns(origin: Origin) -> list[str]:
+    """The columns of the files that an origin reads."""
     match origin:
         case FromColumn():
             return [origin.column]
@@ -377,6 +402,11 @@ def _fingerprint(
         for pattern in sorted(files)
         for name in files[pattern]
     ]
+    return f"ingest-{source.name}-{_digest(source, seen)}"
+
+
+def _digest(source: Source, read: list[Any]) -> str:
+    """Twelve letters that stand for a source, what it reads, and the contracts it is read for."""
     versions = {name: contract(name).document.version for name in contract_names()}
-    said = json.dumps([source.model_dump(mode="json"), seen, versions], sort_keys=True)
-    return f"ingest-{source.name}-{hashlib.sha256(said.encode()).hexdigest()[:12]}"
+    said = json.dumps([source.model_dump(mode="json"), read, versions], sort_keys=True)
+    return hashlib.sha256(said.encode()).hexdigest()[:12]

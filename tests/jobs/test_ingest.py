@@ -1,10 +1,14 @@
+import hashlib
 import json
 
 import pytest
+from pyspark.sql import functions as F
 
 from jobs import ingest
-from jobs.ingest import Ingest, require_tolerable
+from jobs.ingest import DELIVERY, Ingest, Tally, require_tolerable, tally
+from jobs.judge import REASONS
 from jobs.source import check_source
+from lakehouse.overrides import override
 from lakehouse.steps import finished_steps
 from lakehouse.storage import Lakehouse
 from schemas.errors import GateError
@@ -60,11 +64,20 @@ def test_bad_rows_are_kept_as_they_came_with_every_reason(first_delivery):
     assert [row["event_id"] for row in rows] == ["e40", "e7"]
     bad, again = rows
     assert bad["reasons"] == TWICE_BAD_REASONS
-    assert again["reasons"] == ["event_id repeats an earlier row's"]
-    came = {"id": "e40", "sku": "t1", "at": "1700000040", "ms": "long"}
+    assert again["reasons"] == ["event_id repeats another row's"]
+    came = {"id": "e40", "user": None, "sku": "t1", "at": "1700000040", "ms": "long"}
     assert json.loads(bad["row"]) == came
     assert (bad["table"], bad["file"]) == ("listens", "plays1.csv")
     assert bad["ingest_id"] == ingest_id(first_delivery)
+
+
+@pytest.mark.spark
+def test_a_refused_row_has_an_id_and_says_whose_it_is(first_delivery):
+    bad, again = by_key(first_delivery.rows("quarantine"), "event_id")
+    said = "\u001f".join([bad["ingest_id"], "listens", "plays1.csv", bad["row"]])
+    assert bad["row_id"] == hashlib.sha256(said.encode()).hexdigest()[:32] != again["row_id"]
+    assert (bad["user_id"], again["user_id"]) == (None, "u0")
+    assert bad["replayed_at"] is bad["replayed_by"] is None
 
 
 @pytest.mark.spark
@@ -76,7 +89,7 @@ def test_the_step_is_recorded_with_its_counts_and_reasons(first_delivery):
         "listens": {"good": 40, "bad": 2},
     }
     assert step["detail"]["reasons"]["listens"] == {
-        "event_id repeats an earlier row's": 1,
+        "event_id repeats another row's": 1,
         "ms_played is no long": 1,
         "user_id is missing": 1,
     }
@@ -85,7 +98,7 @@ def test_the_step_is_recorded_with_its_counts_and_reasons(first_delivery):
 @pytest.mark.spark
 def test_every_table_passed_its_gate_and_nothing_is_left_staged(first_delivery):
     checks = first_delivery.rows("validations")
-    assert {check["table"] for check in checks} == {"items", "listens"}
+    assert {check["table"] for check in checks} == {"delivery", "items", "listens"}
     assert all(check["success"] for check in checks)
     lake = first_delivery.lake
     assert lake.filesystem.exists(lake.report_uri(ingest_id(first_delivery)))
@@ -142,7 +155,7 @@ def test_too_many_bad_rows_stop_the_delivery_and_are_kept(
         ingest.main(shop.argv)
     assert end.value.code == 3
     said = capsys.readouterr().err
-    assert "the delivery was stopped and nothing of it was published" in said
+    assert "delivery did not pass its gate, and nothing of it was published" in said
     assert "listens: 2 of 11 rows are bad, and the contract allows 5%" in said
     assert "item_id is not in items: 1" in said
     assert shop.rows("listens") == shop.rows("items") == shop.rows("steps") == []
@@ -202,18 +215,41 @@ def test_a_lakehouse_that_cannot_be_written_ends_before_spark_starts(
     assert "cannot be written" in capsys.readouterr().err
 
 
+@pytest.mark.spark
+def test_rows_and_kinds_of_fault_are_counted_together(spark):
+    rows = [[], [], ["a (1)", "b"], ["a (2 (3))"], ["a (line\nbreak)"]]
+    judged = spark.createDataFrame([(row,) for row in rows], f"{REASONS} array<string>")
+    assert tally(judged) == (2, 3, {"a": 3, "b": 1})
+    assert tally(judged.where(F.size(REASONS) == 0)) == (2, 0, {})
+
+
 @pytest.mark.parametrize(("good", "bad"), [(95, 5), (1, 0)])
-def test_up_to_the_allowed_share_a_delivery_counts_as_good(good, bad):
-    require_tolerable({"listens": (good, bad)}, {"listens": {"ms_played is below 0": bad}})
+def test_up_to_the_allowed_share_a_delivery_counts_as_good(lake, good, bad):
+    require_tolerable(lake, "d1", {"listens": Tally(good, bad, {"ms_played is below 0": bad})})
 
 
-def test_every_table_with_too_many_bad_rows_is_named_with_its_reasons():
-    counts = {"items": (94, 6), "users": (10, 0), "listens": (0, 0)}
-    reasons = {"items": {"kind is missing": 6}, "users": {}, "listens": {}}
+OVER = {
+    "items": Tally(94, 6, {"kind is missing": 6}),
+    "users": Tally(10, 0, {}),
+    "listens": Tally(0, 0, {}),
+}
+
+
+def test_every_table_with_too_many_bad_rows_is_named_with_its_reasons(lake):
     with pytest.raises(GateError) as error:
-        require_tolerable(counts, reasons)
+        require_tolerable(lake, "d1", OVER)
     said = str(error.value)
-    assert "items: 6 of 100 rows are bad, and the contract allows 5% (kind is missing: 6)" in said
-    assert "listens: 0 of 0 rows are bad" in said
-    assert "(there are no rows)" in said
+    assert "at most 5% of the rows of items are refused: 6 of 100 rows are bad" in said
+    assert "(kind is missing: 6)" in said
+    assert "listens are refused: 0 of 0 rows are bad" in said
     assert "users" not in said
+
+
+def test_more_bad_rows_are_let_in_by_name_and_reason_alone(lake):
+    for table in ("items", "listens"):
+        with pytest.raises(GateError):
+            require_tolerable(lake, "d1", OVER)
+        override(lake, "d1", DELIVERY, f"{table}.refused", "Mira", "a test of the importer")
+    require_tolerable(lake, "d1", OVER)
+    with pytest.raises(GateError):
+        require_tolerable(lake, "d2", OVER)

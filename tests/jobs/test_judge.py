@@ -8,7 +8,16 @@ import pyarrow.parquet as pq
 import pytest
 from pyspark.sql import functions as F
 
-from jobs.judge import FILE, RAW, REASONS, judge, read_table, with_unknown_items
+from jobs.judge import (
+    FILE,
+    RAW,
+    REASONS,
+    judge,
+    raw_json,
+    read_table,
+    with_repeats,
+    with_unknown_items,
+)
 from jobs.source import Delivery, Source, TableSource
 
 pytestmark = pytest.mark.spark
@@ -109,29 +118,38 @@ def test_the_second_row_of_an_event_is_refused_whichever_file_it_is_in(spark):
     later = raw(
         spark, [GOOD | {"user": "bob"}, GOOD | {"id": None}, GOOD | {"id": None}], file="b.csv"
     )
-    judged = judge(later.union(first), "listens", LISTENS)
+    judged = with_repeats(judge(later.union(first), "listens", LISTENS), "listens")
     again = judged.where(F.size(REASONS) > 0).select("event_id", FILE, REASONS).collect()
     assert sorted((row[0] or "", row[1], row[2]) for row in again) == [
         ("", "b.csv", ["event_id is missing"]),
         ("", "b.csv", ["event_id is missing"]),
-        ("e1", "b.csv", ["event_id repeats an earlier row's"]),
+        ("e1", "b.csv", ["event_id repeats another row's"]),
     ]
+
+
+def test_a_bad_row_does_not_stand_in_the_way_of_a_good_one_of_its_key(spark):
+    rows = raw(spark, [GOOD | {"ms": "-1"}], file="a.csv").union(raw(spark, [GOOD], file="b.csv"))
+    judged = with_repeats(judge(rows, "listens", LISTENS), "listens")
+    assert {row[0]: row[1] for row in judged.select(FILE, REASONS).collect()} == {
+        "a.csv": ["ms_played is below 0 (-1)", "event_id repeats another row's"],
+        "b.csv": [],
+    }
 
 
 def test_keys_of_two_columns_repeat_only_together(spark):
     rows = [("ann", "t1"), ("ann", "t2"), ("bob", "t1"), ("ann", "t1")]
-    picks = mapped(
-        spark,
-        rows,
-        "user string, pick string",
-        "onboarding",
-        user_id="user",
-        picked_id="pick",
-        picked_kind={"constant": "item"},
-        picked_at={"now": True},
-    )
-    assert [row[REASONS] for row in picks if row[REASONS]] == [
-        ["user_id and picked_id repeats an earlier row's"]
+    columns = {
+        "user_id": "user",
+        "picked_id": "pick",
+        "picked_kind": {"constant": "item"},
+        "picked_at": {"now": True},
+    }
+    picks = raw(spark, rows, "user string, pick string")
+    judged = judge(picks, "onboarding", TableSource(files="x.csv", columns=columns))
+    found = with_repeats(judged, "onboarding").select(REASONS).collect()
+    assert sorted(row[0] for row in found) == [
+        *[[]] * 3,
+        ["user_id and picked_id repeats another row's"],
     ]
 
 
@@ -318,3 +336,16 @@ def test_joined_columns_stand_beside_where_there_are_any(spark, tmp_path):
     found = {(row[RAW]["sku"], row[RAW]["tags"], row[RAW]["user"]) for row in frame.collect()}
     assert found == {("t1", "rock", "ann"), ("t2", None, "ann"), (None, None, "ann")}
     assert frame.count() == 3
+
+
+def test_a_row_is_kept_as_json_with_its_nulls_and_every_microsecond(spark):
+    moment = datetime(2023, 11, 14, 22, 13, 20, 123456)  # noqa: DTZ001
+    rows = [(None, 1500.0, moment, [1, None], 1 << 60)]
+    frame = raw(spark, rows, "a string, b double, c timestamp, e array<int>, f long")
+    assert json.loads(frame.select(raw_json(frame)).first()[0]) == {
+        "a": None,
+        "b": 1500.0,
+        "c": "2023-11-14 22:13:20.123456",
+        "e": [1, None],
+        "f": 1 << 60,
+    }
