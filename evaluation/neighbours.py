@@ -1,4 +1,4 @@
-"""Nearest neighbours that a person can read."""
+"""Nearest neighbours that a person can read: listeners are told by what they play, not by id."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from schemas.arrow import matrix
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from lakehouse.batches import Batch
+    from lakehouse.batch import Batch
     from lakehouse.storage import Lakehouse
 
 
@@ -25,7 +25,8 @@ def nearest_users(lake: Lakehouse, batch: Batch, how_many: int, count: int) -> l
         count: neighbours of each.
 
     Returns:
-        for each user: user_id, plays (what it plays most), neighbours (cosine, user_id, plays).
+        for each user: plays (what it plays most), neighbours (cosine, plays). No ids: metrics and
+        report outlive a user who is forgotten.
     """
     embedded = lake.read("user_embeddings", batch, ["user_id", "embedding"])
     users = embedded["user_id"].to_pylist()
@@ -38,14 +39,9 @@ def nearest_users(lake: Lakehouse, batch: Batch, how_many: int, count: int) -> l
         order = [row for row in np.argsort(-score) if users[row] != user][:count]
         shown.append(
             {
-                "user_id": user,
                 "plays": top[user],
                 "neighbours": [
-                    {
-                        "cosine": float(score[row]),
-                        "user_id": users[row],
-                        "plays": top.get(users[row], "nothing yet"),
-                    }
+                    {"cosine": float(score[row]), "plays": top.get(users[row], "nothing yet")}
                     for row in order
                 ],
             }
