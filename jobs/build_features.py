@@ -20,12 +20,12 @@ import numpy as np
 from pyspark import SparkFiles, StorageLevel
 from pyspark.sql import DataFrame, SparkSession, Window
 from pyspark.sql import functions as F
+from pyspark.sql.pandas.types import from_arrow_schema
 
-from jobs.bucket import ROW_TYPE, BucketFeatures
+from jobs.bucket import ROW_SCHEMA, BucketFeatures
 from jobs.cooccurrence import VARIANTS, WHOLE, fold_of
 from jobs.session import spark_session
-from jobs.tables import known_listens, read_parent
-from lakehouse.batches import Batch, BatchRegistry
+from jobs.tables import known_listens, read
 from lakehouse.gate import import_ahead
 from lakehouse.publish import publish_frame
 from lakehouse.steps import StepClock
@@ -39,6 +39,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import pyarrow as pa
+
+    from lakehouse.batch import Batch
 
 HABITS, TOLD = ["surface", "device"], ["country", "language", "subscription"]
 WORDS = 31  # values of a vocabulary that get a column of their own
@@ -68,17 +70,23 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = BuildFeatures.parse(argv)
     lake = Lakehouse(args.lakehouse)
     clock = StepClock(lake, "features")
-    batch = BatchRegistry(lake).get(args.batch_id)
+    batch = lake.batches.to_write(args.batch_id)
     import_ahead()  # while Spark starts
     with spark_session("build_features") as spark:
         listens = known_listens(spark, lake, batch)
         profiles = user_profiles(spark, lake, batch)
-        layout = build_layout(vocabularies(listens, profiles))
+        if batch.refresh is None:
+            layout = build_layout(vocabularies(listens, profiles))
+            lake.batches.record(batch.batch_id, layout=layout.model_dump_json())
+        else:  # the model knows the groups that it was trained on, and there is nothing to train
+            layout = FeatureLayout.model_validate_json(batch.layout or "")
+            args = args.model_copy(update={"cuts": 0})
         rows = feature_rows(spark, lake, batch, listens, profiles, layout, args)
         rows = rows.persist(StorageLevel.DISK_ONLY)
-        BatchRegistry(lake).record(batch.batch_id, layout=layout.model_dump_json())
-        publish_frame(lake, "training_examples", rows.where("targets IS NOT NULL"), batch)
+        if batch.refresh is None:
+            publish_frame(lake, "training_examples", rows.where("targets IS NOT NULL"), batch)
         published = publish_frame(lake, "user_features", rows.where("targets IS NULL"), batch)
+        lake.batches.record(batch.batch_id, recipe={"features": args.recipe()})
         clock.finish(batch.batch_id, rows_in=listens.count(), rows_out=published)
 
 
@@ -103,13 +111,13 @@ def user_profiles(spark: SparkSession, lake: Lakehouse, batch: Batch) -> DataFra
         array<struct<picked_at, picked_id, picked_kind>>.
     """
     moment = F.lit(batch.as_of)
-    picked = read_parent(spark, lake, "onboarding", batch).where(F.col("picked_at") < moment)
+    picked = read(spark, lake, "onboarding", batch).where(F.col("picked_at") < moment)
     picks = picked.groupBy("user_id").agg(
         F.sort_array(F.collect_list(F.struct("picked_at", "picked_id", "picked_kind"))).alias(
             "picks"
         )
     )
-    users = read_parent(spark, lake, "users", batch)
+    users = read(spark, lake, "users", batch)
     registered = F.col("registered_at").isNull() | (F.col("registered_at") < moment)
     return users.where(registered).join(picks, on="user_id", how="full")
 
@@ -172,14 +180,14 @@ def feature_rows(
         return compute(plays, told)  # Spark counts a function's arguments, self included
 
     together = plays.groupBy("bucket").cogroup(told.groupBy("bucket"))
-    rows = together.applyInArrow(bucket_rows, ROW_TYPE)
+    rows = together.applyInArrow(bucket_rows, from_arrow_schema(ROW_SCHEMA))
     return rows.withColumn("batch_id", F.lit(batch.batch_id))
 
 
 def item_index(spark: SparkSession, lake: Lakehouse, batch: Batch) -> DataFrame:
     """The items that have a vector: item_id, creator_id, and dense ``item`` and ``creator``."""
-    vectors = read_parent(spark, lake, "track_vectors", batch).select("item_id")
-    catalogue = read_parent(spark, lake, "items", batch).select("item_id", "creator_id")
+    vectors = read(spark, lake, "track_vectors", batch).select("item_id")
+    catalogue = read(spark, lake, "items", batch).select("item_id", "creator_id")
     by_item, by_creator = Window.orderBy("item_id"), Window.orderBy("creator_id")
     creator = F.when(F.col("creator_id").isNotNull(), F.dense_rank().over(by_creator))
     # Nulls sort first and take rank 1, so that the creators begin at 2 where there are any.
@@ -210,8 +218,8 @@ def ship_vectors(
 
     order = index.select("item_id", "item", "creator").toArrow().sort_by("item")
     creator = order["creator"].fill_null(-1).to_numpy().astype(np.int64)
-    whole = read_parent(spark, lake, "track_vectors", batch)
-    held_out = read_parent(spark, lake, "training_vectors", batch)
+    whole = read(spark, lake, "track_vectors", batch)
+    held_out = read(spark, lake, "training_vectors", batch)
     names = {}
     for fold in VARIANTS:
         vectors = whole if fold == WHOLE else held_out.where(F.col("fold") == fold)

@@ -30,8 +30,7 @@ from jobs.catalogue import Catalogue, describe
 from jobs.cooccurrence import FOLDS, VARIANTS, WHOLE, neighbourhoods, neighbours
 from jobs.pmi import PmiRows, flat, offsets
 from jobs.session import spark_session
-from jobs.tables import known_listens, read_parent
-from lakehouse.batches import BatchRegistry
+from jobs.tables import known_listens, read
 from lakehouse.gate import import_ahead
 from lakehouse.publish import publish_frame
 from lakehouse.steps import StepClock
@@ -78,17 +77,18 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = BuildTrackVectors.parse(argv)
     lake = Lakehouse(args.lakehouse)
     clock = StepClock(lake, "track_vectors")
-    batch = BatchRegistry(lake).get(args.batch_id)
+    batch = lake.batches.to_write(args.batch_id)
     import_ahead()  # while Spark starts
     with spark_session("build_track_vectors") as spark:
         listens = known_listens(spark, lake, batch).persist(StorageLevel.DISK_ONLY)
-        vectors = item_vectors(listens, read_parent(spark, lake, "items", batch), args)
+        vectors = item_vectors(listens, read(spark, lake, "items", batch), args)
         vectors = vectors.withColumn("batch_id", F.lit(batch.batch_id)).persist(
             StorageLevel.DISK_ONLY
         )
         held_out = vectors.where(F.col("fold") != WHOLE)
         publish_frame(lake, "training_vectors", held_out, batch)
         rows = publish_frame(lake, "track_vectors", vectors.where(F.col("fold") == WHOLE), batch)
+        lake.batches.record(batch.batch_id, recipe={"track_vectors": args.recipe()})
         clock.finish(batch.batch_id, rows_in=listens.count(), rows_out=rows)
 
 

@@ -19,9 +19,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from lakehouse.batches import Batch, BatchRegistry
 from lakehouse.gate import import_ahead
-from lakehouse.publish import publish_files, require_building
+from lakehouse.publish import publish_files
 from lakehouse.steps import StepClock
 from lakehouse.storage import Lakehouse
 from ray_apps.session import ray_session
@@ -32,6 +31,8 @@ from schemas.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from lakehouse.batch import Batch
 
 TABLE = "user_embeddings"
 ROWS_AT_ONCE = 8192
@@ -56,8 +57,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = BatchEmbed.parse(argv)
     lake = Lakehouse(args.lakehouse)
     clock = StepClock(lake, "embed")
-    batch = BatchRegistry(lake).get(args.batch_id)
-    require_building(batch)
+    batch = lake.batches.to_write(args.batch_id)
     if batch.model_uri is None:
         raise BatchError(f"batch {batch.batch_id} has no model: run ray_apps/train_user_model.py")
     features = lake.dataset("user_features", batch)
@@ -74,6 +74,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     rows = publish_files(
         lake, TABLE, [bucket_file(batch, bucket) for bucket in sorted(buckets)], batch
     )
+    lake.batches.record(batch.batch_id, recipe={"embed": args.recipe()})
     clock.finish(
         batch.batch_id,
         rows_in=features.count_rows(),
@@ -84,9 +85,12 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def bucket_file(batch: Batch, bucket: int) -> str:
-    """Where a bucket's vectors lie below the table's folder; another model writes other files."""
-    model = (batch.model_sha256 or "")[:12]
-    return f"batch_id={batch.batch_id}/bucket-{bucket:05d}-{model}.parquet"
+    """Where a bucket's vectors lie below the table's folder.
+
+    Another model, or other features, write other files.
+    """
+    made_of = f"{(batch.model_sha256 or '')[:12]}-{batch.version_of('user_features')}"
+    return f"batch_id={batch.batch_id}/bucket-{bucket:05d}-{made_of}.parquet"
 
 
 def embed_buckets(lake: Lakehouse, batch: Batch, buckets: list[int], args: BatchEmbed) -> None:
@@ -121,7 +125,7 @@ class EmbedBucket:
         from models.predictor import UserPredictor
 
         self.lake = Lakehouse(lakehouse)
-        self.batch = BatchRegistry(self.lake).get(batch_id)
+        self.batch = self.lake.batches.to_write(batch_id)
         layout = FeatureLayout.model_validate_json(self.batch.layout or "")
         self.predictor = UserPredictor(self.batch.model_uri or "", layout)
         self.features = self.lake.dataset("user_features", self.batch)

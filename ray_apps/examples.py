@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from ray.data import DataIterator
 
-    from lakehouse.batches import Batch
+    from lakehouse.batch import Batch
     from lakehouse.storage import Lakehouse
 
 ROWS_AT_ONCE = 4096

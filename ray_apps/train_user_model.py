@@ -17,8 +17,6 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lakehouse.batches import Batch, BatchRegistry
-from lakehouse.publish import require_building
 from lakehouse.steps import StepClock
 from lakehouse.storage import Lakehouse
 from models.layout import FeatureLayout
@@ -31,6 +29,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ray.train import Result
+
+    from lakehouse.batch import Batch
 
 
 class TrainUserModel(Settings):
@@ -54,8 +54,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = TrainUserModel.parse(argv)
     lake = Lakehouse(args.lakehouse)
     clock = StepClock(lake, "train")
-    batch = BatchRegistry(lake).get(args.batch_id)
-    require_building(batch)
+    batch = lake.batches.to_write(args.batch_id)
+    if batch.refresh is not None:
+        raise BatchError(f"batch {batch.batch_id} is being refreshed, and keeps its model")
     if batch.layout is None:
         raise BatchError(f"batch {batch.batch_id} has no features yet: run jobs/build_features.py")
     forget_attempts(lake, batch)  # Ray Train would count on from one that was broken off
@@ -63,8 +64,11 @@ def main(argv: Sequence[str] | None = None) -> None:
         result = fit(lake, batch, args)
         digest = keep_model(lake, batch, result, args.training)
     forget_attempts(lake, batch)
-    BatchRegistry(lake).record(
-        batch.batch_id, model_uri=lake.model_uri(batch.batch_id), model_sha256=digest
+    lake.batches.record(
+        batch.batch_id,
+        model_uri=lake.model_uri(batch.batch_id),
+        model_sha256=digest,
+        recipe={"train": args.recipe()},
     )
     rows = lake.dataset("training_examples", batch).count_rows()
     clock.finish(batch.batch_id, rows_in=rows, rows_out=1, **(result.metrics or {}))
@@ -114,7 +118,7 @@ def worker(config: dict[str, Any]) -> None:
 
     training = TrainingConfig.model_validate(config["training"])
     lake = Lakehouse(config["lakehouse"])
-    batch = BatchRegistry(lake).get(config["batch_id"])
+    batch = lake.batches.get(config["batch_id"])
     context = train.get_context()
     rank, workers = context.get_world_rank(), context.get_world_size()
     torch.manual_seed(training.seed)

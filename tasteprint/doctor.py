@@ -20,7 +20,7 @@ from lakehouse.storage import Lakehouse
 from schemas.errors import InputError
 from schemas.settings import Settings
 from tasteprint.opening import ROOT
-from tasteprint.run import DEFAULT_LAKEHOUSE
+from tasteprint.settings import DEFAULT_LAKEHOUSE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-import subprocess
 from datetime import UTC, datetime, timedelta
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pyarrow.compute as pc
 
-from lakehouse.batches import Batch, BatchRegistry
+from lakehouse.erasure import require_no_erasure
 from schemas.errors import InputError
+from schemas.version import code_version
 
 if TYPE_CHECKING:
+    from lakehouse.batch import Batch
     from lakehouse.storage import Lakehouse
 
 INPUTS = ("items", "users", "onboarding", "listens")
@@ -36,6 +36,20 @@ def open_batch(
     Raises:
         InputError: there are no listens, or none before the moment.
     """
+    parents, moment = newest_inputs(lake, holdout_days, as_of)
+    return lake.batches.open(moment, parents, settings, code_version())
+
+
+def newest_inputs(
+    lake: Lakehouse, holdout_days: float, as_of: datetime | None = None
+) -> tuple[dict[str, int], datetime]:
+    """The version of each input as it is now, and the moment to read them at.
+
+    Raises:
+        InputError: there are no listens, or none before the moment.
+        BatchError: somebody is being erased.
+    """
+    require_no_erasure(lake)
     parents = {table: lake.ensure(table).version() for table in INPUTS}
     played = lake.open("listens", parents["listens"]).to_pyarrow_table(columns=["played_at"])
     first, last = pc.min_max(played["played_at"]).as_py().values()
@@ -49,22 +63,10 @@ def open_batch(
             f"no event lies before {moment:{day}} UTC: the first is at {first:{day}}, the last at "
             f"{last:{day}}; hold out fewer days"
         )
-    return BatchRegistry(lake).open(moment, parents, settings, code_version())
+    return parents, moment
 
 
 def settings_hash(**settings: object) -> str:
     """A short hash of what a run was asked for."""
     said = "\n".join(f"{name}={settings[name]}" for name in sorted(settings))
     return hashlib.sha256(said.encode()).hexdigest()[:16]
-
-
-def code_version() -> str:
-    """Version of the package, and the commit where the code is a checkout."""
-    version = metadata.version("tasteprint")
-    commit = subprocess.run(
-        ["git", "-C", str(ROOT), "rev-parse", "--short", "HEAD"],  # noqa: S607
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    return f"{version}+{commit.stdout.strip()}" if commit.returncode == 0 else version

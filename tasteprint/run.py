@@ -4,38 +4,34 @@ from __future__ import annotations
 
 import shlex
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 
 from jobs.source import Delivery, check_source, load_source
-from lakehouse.batches import Batch, BatchRegistry
+from lakehouse.consumers import ConsumerRegistry
 from lakehouse.steps import finished_steps
 from lakehouse.storage import Lakehouse
-from schemas.errors import GateError, InputError
-from schemas.settings import Settings
-from tasteprint.opening import ROOT, code_version, open_batch, settings_hash
-from tasteprint.steps import StepError, run_step
+from schemas.errors import BatchError, GateError, InputError
+from schemas.version import code_version
+from tasteprint.engines import Step, execute, ray_step, spark_step
+from tasteprint.opening import ROOT, open_batch, settings_hash
+from tasteprint.refresh import refresh_promised
+from tasteprint.settings import OnEngines
 from tasteprint.summary import summarise
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-DEFAULT_LAKEHOUSE = "var/lakehouse"
-QUICK_START = "--driver-java-options -XX:TieredStopAtLevel=1"
+    from lakehouse.batch import Batch
 
 
-class Run(Settings):
+class Run(OnEngines):
     """Go the whole way: ingest, item vectors, features, train, embed, audit, promote.
 
     Without --source, listeners are simulated first. Stops at the first gate that fails; the same
     command again goes on where it stopped, or, after a whole run, makes another batch.
     """
 
-    lakehouse: str = DEFAULT_LAKEHOUSE
-    """Folder or URI of the lakehouse; it is made if it is not there."""
     source: str | None = None
     """Source file that maps your columns onto the contracts (sources/*.yaml)."""
     data: str | None = None
@@ -50,12 +46,8 @@ class Run(Settings):
     """Days in which plays are foretold, in training and in the test."""
     epochs: int = 20
     """Passes of training over the users."""
-    ray_address: str | None = None
-    """Address of a Ray cluster's job server; without it Ray starts on this machine."""
-    spark_submit: str = QUICK_START
-    """More arguments for spark-submit; these start quickly, for up to a few million events."""
     promote: bool = True
-    """Promote the batch once its gates have passed."""
+    """Promote the batch once its gates have passed and every consumer is ready for it."""
     dry_run: bool = False
     """Print the commands instead of running them."""
 
@@ -67,15 +59,6 @@ class Run(Settings):
                 console.print(f"[bold]{step.name}[/]\n  {shlex.join(step.command)}", soft_wrap=True)
             return
         Runner(self, console).run()
-
-
-@dataclass(frozen=True)
-class Step:
-    """One process of the way."""
-
-    name: str
-    title: str
-    command: Sequence[str]
 
 
 class Runner:
@@ -122,10 +105,21 @@ class Runner:
                 self.console.print(f"[green]✓[/] {step.title} [dim]done before[/]")
             else:
                 self._execute(step, batch)
-        registry = BatchRegistry(self.lake)
-        if self.args.promote:
-            registry.promote(batch.batch_id)
-        summarise(self.console, self.lake, delivery.ingest_id, registry.get(batch.batch_id))
+        refused = self._promote(batch) if self.args.promote else None
+        refresh_promised(self.args, self.lake, self.console)
+        now = self.lake.batches.get(batch.batch_id)
+        summarise(self.console, self.lake, delivery.ingest_id, now)
+        if refused is not None:
+            raise refused
+
+    def _promote(self, batch: Batch) -> BatchError | None:
+        """Promote; whoever stands in the way is named at the end, below what the run came to."""
+        try:
+            ready = ConsumerRegistry(self.lake).ready_for(batch)
+            self.lake.batches.promote(batch.batch_id, ready)
+        except BatchError as error:
+            return error
+        return None
 
     def _batch(self, delivery: Delivery) -> Batch:
         """The batch of this run: one that an earlier run left unfinished, or a new one."""
@@ -140,7 +134,7 @@ class Runner:
             seed=self.args.seed,
             code=code_version(),
         )
-        for batch in reversed(BatchRegistry(self.lake).list()):
+        for batch in reversed(self.lake.batches.list()):
             unfinished = batch.state == "building" or (
                 batch.state == "candidate" and self.args.promote
             )
@@ -155,22 +149,11 @@ class Runner:
 
     def _execute(self, step: Step, batch: Batch | None = None) -> None:
         try:
-            run_step(step.title, step.command, log_file(self.args, step.name), self.console)
-        except StepError as failure:
-            if failure.status == GateError.exit_status:
-                if batch is not None:
-                    BatchRegistry(self.lake).record(batch.batch_id, state="failed")
-                raise GateError(failure.message) from None
-            if failure.status == InputError.exit_status:
-                raise InputError(failure.message) from None
+            execute(step, self.args.lakehouse, self.console)
+        except GateError:
+            if batch is not None:
+                self.lake.batches.record(batch.batch_id, state="failed")
             raise
-
-
-def log_file(args: Run, step: str) -> Path:
-    """Where a step's own output goes: beside a local lakehouse, else below the current folder."""
-    local = Path(args.lakehouse)
-    folder = Path("var/logs") if "://" in args.lakehouse else local.parent / "logs"
-    return folder / f"{step}.log"
 
 
 def _simulated(args: Run) -> tuple[str, str]:
@@ -184,8 +167,14 @@ def _simulated(args: Run) -> tuple[str, str]:
 
 
 def _simulate(args: Run, data: str) -> Step:
-    command = ["--out", data, "--events", str(args.events), "--seed", str(args.seed)]
-    return Step("simulate", "simulate listeners", _spark(args, "simulate_events", command))
+    arguments = ["--out", data, "--events", str(args.events), "--seed", str(args.seed)]
+    return spark_step(
+        "simulate",
+        "simulate listeners",
+        "simulate_events",
+        arguments,
+        args.spark_submit,
+    )
 
 
 def _plan(args: Run, source_and_data: tuple[str, str], batch_id: str) -> list[Step]:
@@ -197,37 +186,45 @@ def _plan(args: Run, source_and_data: tuple[str, str], batch_id: str) -> list[St
     seed, horizon = ["--seed", str(args.seed)], ["--horizon-days", str(args.horizon_days)]
     sessions = ["--session-gap", str(gap)]
     training = ["--training.epochs", str(args.epochs), "--training.seed", str(args.seed)]
-    steps = [_simulate(args, data)] if args.source is None else []
+    files = ["--source", source, "--data", data, *lake]
+    audit = [sys.executable, "-m", "evaluation.audit", *batch, *horizon, *seed]
+    vectors, features = [*batch, *sessions, *seed], [*batch, *sessions, *horizon]
     return [
-        *steps,
-        Step(
-            "ingest", "ingest", _spark(args, "ingest", ["--source", source, "--data", data, *lake])
+        *([_simulate(args, data)] if args.source is None else []),
+        spark_step(
+            "ingest",
+            "ingest",
+            "ingest",
+            files,
+            args.spark_submit,
         ),
-        Step(
+        spark_step(
             "track_vectors",
             "item vectors",
-            _spark(args, "build_track_vectors", [*batch, *sessions, *seed]),
+            "build_track_vectors",
+            vectors,
+            args.spark_submit,
         ),
-        Step(
+        spark_step(
             "features",
             "user features",
-            _spark(args, "build_features", [*batch, *sessions, *horizon]),
+            "build_features",
+            features,
+            args.spark_submit,
         ),
-        Step("train", "train the user model", _ray(args, "train_user_model", [*batch, *training])),
-        Step("embed", "embed everyone", _ray(args, "batch_embed", batch)),
-        Step("audit", "audit", [sys.executable, "-m", "evaluation.audit", *batch, *horizon, *seed]),
+        ray_step(
+            "train",
+            "train the user model",
+            "train_user_model",
+            [*batch, *training],
+            args.ray_address,
+        ),
+        ray_step(
+            "embed",
+            "embed everyone",
+            "batch_embed",
+            batch,
+            args.ray_address,
+        ),
+        Step("audit", "audit", audit),
     ]
-
-
-def _spark(args: Run, job: str, arguments: Sequence[str]) -> list[str]:
-    submit = str(Path(sys.executable).with_name("spark-submit"))
-    conf = ["--properties-file", str(ROOT / "spark.conf"), *shlex.split(args.spark_submit)]
-    return [submit, *conf, str(ROOT / f"jobs/{job}.py"), *arguments]
-
-
-def _ray(args: Run, app: str, arguments: Sequence[str]) -> list[str]:
-    if args.ray_address is None:
-        return [sys.executable, str(ROOT / f"ray_apps/{app}.py"), *arguments]
-    ray = str(Path(sys.executable).with_name("ray"))
-    submit = [ray, "job", "submit", "--address", args.ray_address, "--working-dir", str(ROOT)]
-    return [*submit, "--", "python", f"ray_apps/{app}.py", *arguments]

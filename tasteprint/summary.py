@@ -12,7 +12,7 @@ from lakehouse.steps import finished_steps
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from lakehouse.batches import Batch
+    from lakehouse.batch import Batch
     from lakehouse.storage import Lakehouse
 
 TITLES = {
@@ -56,6 +56,12 @@ def describe_batch(console: Console, lake: Lakehouse, batch: Batch) -> None:
         "tables": ", ".join(f"{name} at {version}" for name, version in batch.tables.items()),
         "gates": ", ".join(f"{name} {verdict}" for name, verdict in batch.gates.items()),
         "model": batch.model_uri or "none yet",
+        "before it": batch.previous or "",
+        "read by": ", ".join(batch.consumers),
+        "promised until": f"{batch.legacy_until:%Y-%m-%d}" if batch.legacy_until else "",
+        "refresh": f"under way, as of {batch.refresh.as_of:%Y-%m-%d %H:%M:%S} UTC"
+        if batch.refresh
+        else "",
         "weights": f"sha256 {batch.model_sha256}" if batch.model_sha256 else "",
         "report": lake.report_uri(batch.batch_id),
     }
@@ -66,6 +72,35 @@ def describe_batch(console: Console, lake: Lakehouse, batch: Batch) -> None:
     console.print()
     console.print(_steps(finished_steps(lake, batch.batch_id)))
     _metrics(console, json.loads(batch.metrics or "{}"))
+
+
+def compare_batches(console: Console, one: Batch, other: Batch) -> None:
+    """Print what differs between two batches, one line for each difference."""
+    table = Table("", one.batch_id, other.batch_id, box=None)
+    ours, theirs = _facts(one), _facts(other)
+    for name in {**ours, **theirs}:
+        if ours.get(name) != theirs.get(name):
+            table.add_row(f"[dim]{name}[/]", ours.get(name, ""), theirs.get(name, ""))
+    console.print(table)
+
+
+def _facts(batch: Batch) -> dict[str, str]:
+    """What tells one batch from another, by name, as text."""
+    facts = {
+        "state": batch.state,
+        "as of": f"{batch.as_of:%Y-%m-%d %H:%M:%S} UTC",
+        "code": batch.code_version,
+        "weights": (batch.model_sha256 or "none")[:12],
+        "read by": ", ".join(batch.consumers),
+    }
+    facts |= {f"input {name}": f"version {pin}" for name, pin in batch.parents.items()}
+    for step, settings in batch.recipe.items():
+        facts |= {f"{step} {name}": str(value) for name, value in settings.items()}
+    for group in json.loads(batch.layout or '{"groups": []}')["groups"]:
+        facts[f"feature group {group['name']}"] = f"{len(group['columns'])} columns"
+    tested = json.loads(batch.metrics or "{}").get("future_listening") or {"rows": []}
+    facts |= {f"AUC, {row['name']}": f"{row['auc']:.4f}" for row in tested["rows"]}
+    return facts | {f"gate of {name}": verdict for name, verdict in batch.gates.items()}
 
 
 def _steps(steps: dict[str, dict[str, Any]]) -> Table:
@@ -117,7 +152,7 @@ def _metrics(console: Console, metrics: dict[str, Any]) -> None:
             table.add_row(row["name"], f"{row['auc']:.4f}", better, interval)
         console.print(table)
     for user in metrics.get("neighbours", []):
-        console.print(f"\nNearest to {user['user_id']}, who plays {user['plays']}:")
+        console.print(f"\nNearest to a listener who plays {user['plays']}, listeners who play:")
         for near in user["neighbours"]:
-            console.print(f"  {near['cosine']:.3f}  {near['user_id']}  {near['plays']}")
+            console.print(f"  {near['cosine']:.3f}  {near['plays']}")
     console.print()

@@ -8,12 +8,19 @@ import time
 import uuid
 from collections.abc import Callable
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import settings
 
+from lakehouse.batch import Batch
 from lakehouse.storage import Lakehouse
+from models.layout import VECTOR_SIZE, build_layout
+from schemas.arrow import list_column
+from schemas.contract import contract
 
 ROOT = Path(__file__).resolve().parent.parent
 FOR_TESTS = {
@@ -28,6 +35,8 @@ FOR_TESTS = {
 BIN = Path(sys.executable).parent
 PATIENCE = 300  # seconds for a run on a busy machine
 MARK = "TASTEPRINT_TEST_RUN"
+MOMENT = datetime(2026, 3, 1, tzinfo=UTC)
+GENRES = 5
 SPARK_SUBMIT = [
     str(BIN / "spark-submit"),
     *("--properties-file", "spark.conf"),
@@ -194,3 +203,97 @@ class Runs:
 def new_runs(tmp_path_factory):
     """A function that makes ``Runs``; each kills only what it has started itself."""
     return lambda: Runs(tmp_path_factory.mktemp("runs"))
+
+
+@pytest.fixture
+def two_spaces(lake):
+    """A function that fills the lakehouse with a legacy and a live batch of the same listeners.
+
+    Their vectors differ by a turn of the space and by noise; both batches' models place tracks
+    where their vectors lie. Listeners play tracks of one genre, before and after both moments.
+    """
+
+    def fill(turn: np.ndarray | None = None, noise: float = 0.0, users: int = 240, seed: int = 0):
+        rng = np.random.default_rng(seed)
+        tastes = rng.normal(size=(GENRES, VECTOR_SIZE)) / VECTOR_SIZE**0.5
+        tracks, listeners = (_around(tastes, count, rng) for count in (10 * GENRES, users))
+        parents = _played(lake, len(tracks), users, rng)
+        spaces = [(tracks, listeners)]
+        turn = np.eye(VECTOR_SIZE) if turn is None else turn
+        spaces.append(
+            tuple((side + noise * _scattered(side.shape, rng)) @ turn for side in spaces[0])
+        )
+        return [_live_batch(lake, parents, number, *space) for number, space in enumerate(spaces)]
+
+    return fill
+
+
+def _scattered(shape: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
+    return rng.normal(size=shape) / shape[1] ** 0.5
+
+
+def _around(tastes: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
+    """Unit vectors, the first near the first taste, the next near the next."""
+    near = tastes[np.arange(count) % GENRES] + 0.5 * _scattered((count, VECTOR_SIZE), rng)
+    return near / np.linalg.norm(near, axis=1, keepdims=True)
+
+
+def _played(lake: Lakehouse, tracks: int, users: int, rng: np.random.Generator) -> dict[str, int]:
+    items = [
+        {"item_id": f"t{n}", "kind": "track", "genres": [f"g{n % GENRES}"]} for n in range(tracks)
+    ]
+    plays = [
+        {
+            "event_id": f"u{user}-{number}",
+            "user_id": f"u{user}",
+            "item_id": f"t{user % GENRES + GENRES * track}",
+            "item_kind": "track",
+            "played_at": MOMENT + timedelta(hours=number - 5),
+            "ingested_at": MOMENT + timedelta(hours=number - 5),
+        }
+        for user in range(users)
+        for number, track in enumerate(rng.permutation(tracks // GENRES)[:8])
+    ]
+    for table, rows in (("items", items), ("listens", plays)):
+        lake.append(table, pa.Table.from_pylist(rows, schema=contract(table).arrow_schema))
+    return {table: lake.open(table).version() for table in ("items", "listens")}
+
+
+def _live_batch(
+    lake: Lakehouse, parents: dict[str, int], number: int, tracks: np.ndarray, users: np.ndarray
+) -> Batch:
+    import torch
+
+    from models.checkpoint import save_model
+    from models.user_model import UserModel, UserModelConfig
+
+    batch_id = lake.batches.open(MOMENT, parents, "", "0.1.0").batch_id
+    torch.manual_seed(number)
+    model = UserModel(UserModelConfig(layout=build_layout({})))
+    place = model.isometry.numpy().T
+    columns = {
+        "track_vectors": {
+            "item_id": [f"t{n}" for n in range(len(tracks))],
+            "vector": list_column(tracks),
+            "support": [1] * len(tracks),
+            "source": ["co-occurrence"] * len(tracks),
+        },
+        "user_embeddings": {
+            "user_id": [f"u{n}" for n in range(len(users))],
+            "bucket": [0] * len(users),
+            "as_of": [MOMENT] * len(users),
+            "embedding": list_column(users @ place / np.linalg.norm(users, axis=1)[:, None]),
+            "source": ["batch"] * len(users),
+            "status": ["established"] * len(users),
+        },
+    }
+    for table, values in columns.items():
+        names = contract(table).column_names
+        rows = pa.table({"batch_id": [batch_id] * len(values["source"]), **values}).select(names)
+        lake.append(table, rows)
+        lake.batches.record(batch_id, tables={table: lake.open(table).version()})
+    digest = save_model(model, lake.model_uri(batch_id))
+    lake.batches.record(
+        batch_id, model_uri=lake.model_uri(batch_id), model_sha256=digest, state="candidate"
+    )
+    return lake.batches.promote(batch_id)

@@ -3,8 +3,9 @@ from rich.console import Console
 
 from lakehouse.batches import BatchRegistry
 from schemas.errors import GateError, InputError
-from tasteprint import run as run_module
-from tasteprint.run import Run, Runner, Step, _plan, _simulated, log_file
+from tasteprint import engines
+from tasteprint.engines import Step
+from tasteprint.run import Run, Runner, _plan, _simulated
 from tasteprint.steps import StepError
 
 
@@ -28,7 +29,7 @@ def test_a_source_and_its_data_go_together(tmp_path):
 
 
 def test_an_unusable_source_is_an_error_before_any_process_starts(tmp_path, monkeypatch):
-    monkeypatch.setattr(run_module, "run_step", lambda *_: pytest.fail("a process was started"))
+    monkeypatch.setattr(engines, "run_step", lambda *_: pytest.fail("a process was started"))
     args = Run(source="sources/simulation.yaml", data=str(tmp_path), lakehouse=str(tmp_path / "l"))
     with pytest.raises(InputError, match="no file matches"):
         Runner(args, Console(quiet=True)).run()
@@ -55,16 +56,11 @@ def test_spark_is_started_as_the_person_said():
     assert command[3:7] == ["--master", "local[1]", "--driver-memory", "3g"]
 
 
-def test_logs_lie_beside_a_local_lakehouse(tmp_path):
-    args = Run(lakehouse=str(tmp_path / "lake"))
-    assert log_file(args, "ingest") == tmp_path / "logs" / "ingest.log"
-
-
 def failing_runner(tmp_path, monkeypatch, status: int) -> tuple[Runner, Step]:
     def fail(*_args):
         raise StepError("a step", status, "no", tmp_path / "a.log")
 
-    monkeypatch.setattr(run_module, "run_step", fail)
+    monkeypatch.setattr(engines, "run_step", fail)
     runner = Runner(Run(lakehouse=str(tmp_path / "lake")), Console(quiet=True))
     return runner, Step("features", "user features", ["true"])
 
