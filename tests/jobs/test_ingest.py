@@ -156,7 +156,7 @@ def test_too_many_bad_rows_stop_the_delivery_and_are_kept(
     assert end.value.code == 3
     said = capsys.readouterr().err
     assert "delivery did not pass its gate, and nothing of it was published" in said
-    assert "listens: 2 of 11 rows are bad, and the contract allows 5%" in said
+    assert "at most 5% of the rows of listens are refused: 2 of 11 rows are bad" in said
     assert "item_id is not in items: 1" in said
     assert shop.rows("listens") == shop.rows("items") == shop.rows("steps") == []
     assert {row["event_id"]: row["reasons"] for row in shop.rows("quarantine")} == {
