@@ -9,6 +9,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.mark.whole
+@pytest.mark.timeout(1200)
 def test_the_cost_of_a_gate_is_measured_beside_its_job(tmp_path):
     flags = ["--folder", str(tmp_path), "--rows", "2000", "--repeats", "1", "--jobs", "embed"]
     script = str(ROOT / "bench/gate_cost.py")

@@ -17,7 +17,7 @@ from lakehouse.steps import finished_steps
 from schemas.contract import contract
 from schemas.errors import InputError
 
-pytestmark = pytest.mark.spark
+pytestmark = [pytest.mark.spark, pytest.mark.timeout(900)]
 
 ITEMS = [{"sku": f"t{number}", "title": f"Song {number}"} for number in range(3)]
 IN_SECONDS = {"column": "ms", "unit": "s"}

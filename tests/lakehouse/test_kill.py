@@ -19,6 +19,8 @@ from lakehouse import publish as publish_module
 from lakehouse.publish import publish_files
 from lakehouse.storage import Lakehouse
 
+pytestmark = [pytest.mark.whole, pytest.mark.timeout(1200)]
+
 TABLE = "track_vectors"
 OLD, NEW = "old.parquet", "new.parquet"
 

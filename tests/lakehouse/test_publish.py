@@ -33,7 +33,7 @@ def seen(lake, batches, batch) -> list[dict]:
 
 
 def adds(lake) -> list[dict]:
-    return pa.table(lake.open(TABLE).getadd_actions(flatten=True)).to_pydict()
+    return pa.table(lake.open(TABLE).get_add_actions(flatten=True)).to_pydict()
 
 
 class CrashedError(RuntimeError):

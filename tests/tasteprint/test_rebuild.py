@@ -10,7 +10,7 @@ from schemas.errors import BatchError
 from tasteprint import rebuild
 from tasteprint.rebuild import BatchesRebuild, differences, require_model, require_recipe
 
-pytestmark = [pytest.mark.spark, pytest.mark.ray, pytest.mark.whole]
+pytestmark = [pytest.mark.spark, pytest.mark.ray, pytest.mark.whole, pytest.mark.timeout(1200)]
 
 
 @pytest.fixture

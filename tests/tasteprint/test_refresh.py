@@ -12,7 +12,7 @@ from schemas.errors import BatchError
 from tasteprint import refresh
 from tasteprint.refresh import BatchesRefresh, refresh_promised
 
-pytestmark = [pytest.mark.spark, pytest.mark.ray, pytest.mark.whole]
+pytestmark = [pytest.mark.spark, pytest.mark.ray, pytest.mark.whole, pytest.mark.timeout(1200)]
 
 
 @pytest.fixture
