@@ -72,11 +72,11 @@ def embed(folder: Path, rows: int, repeat: int) -> tuple[Lakehouse, str]:
     """Embed users beside a live batch; returns the lakehouse and the id of the new batch."""
     lake = Lakehouse(str(folder / "embed"))
     if repeat == 0:
-        live = _with_features(lake, rows, seed=0)
+        live = _with_features(lake, rows)
         _embed(lake, live, folder / "log")
         lake.batches.record(live, state="candidate")
         lake.batches.promote(live)
-    batch_id = _with_features(lake, rows, seed=0)
+    batch_id = _with_features(lake, rows)
     _embed(lake, batch_id, folder / "log")
     return lake, batch_id
 
@@ -86,12 +86,12 @@ def _embed(lake: Lakehouse, batch_id: str, log: Path) -> None:
     run([sys.executable, app, "--lakehouse", lake.uri, "--batch-id", batch_id], log)
 
 
-def _with_features(lake: Lakehouse, rows: int, seed: int) -> str:
+def _with_features(lake: Lakehouse, rows: int) -> str:
     """A batch with random features for so many users, and a model that was never trained."""
     layout = build_layout({"surface": ["home", "search"], "country": ["DE", "SE"]})
     batch_id = lake.batches.open(AS_OF, {}, "bench", "bench").batch_id
     schema = contract("user_features").arrow_schema
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     for start in range(0, rows, AT_ONCE):
         users = np.arange(start, min(start + AT_ONCE, rows))
         lake.append("user_features", _features(rng, users, batch_id, layout, schema))

@@ -21,7 +21,7 @@ import numpy as np
 from evaluation.bridge_measures import BRIDGE, Pairs, Trial, measures
 from evaluation.future_listening import placed
 from lakehouse.bridges import TABLE, Bridge, BridgeRegistry, models_of, rotation_between
-from lakehouse.checks import Check, Verdict, level_of
+from lakehouse.checks import Check, Verdict, bounds_said, level_of
 from lakehouse.gate import settled
 from lakehouse.profile import hashes, paired, profile
 from lakehouse.report import write_report
@@ -186,8 +186,6 @@ def _measured(item: LiveCheck, found: Mapping[str, Any], users: int) -> float | 
 def _check(item: LiveCheck, measured: float | None) -> Check:
     """A bound and what it was held against; what could not be measured is a warning."""
     below = item.check in FLOORS
-    side = "at least" if below else "at most"
-    bounds = (("to pass", item.fail), ("without a warning", item.warn))
     level, success = (
         ("warn", False)
         if measured is None
@@ -199,7 +197,7 @@ def _check(item: LiveCheck, measured: float | None) -> Check:
         column=None,
         level=level,
         success=success,
-        expected=", ".join(f"{side} {bound:g} {why}" for why, bound in bounds if bound is not None),
+        expected=bounds_said(item.warn, item.fail, below=below),
         observed="nobody to measure it on" if measured is None else f"{measured:.4g}",
         unexpected_count=0,
         examples=[],

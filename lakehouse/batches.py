@@ -50,9 +50,8 @@ class BatchRegistry:
         batches = self.list()
         live = next((batch for batch in batches if batch.state == "live"), None)
         before = live.previous if live else None
-        matching = [batch for batch in batches if name in (batch.batch_id, batch.state)]
-        if name not in SERVED:
-            matching = [batch for batch in batches if batch.batch_id == name]
+        told_by = "state" if name in SERVED else "batch_id"
+        matching = [batch for batch in batches if getattr(batch, told_by) == name]
         if not matching:
             known = ", ".join(f"{batch.batch_id} ({batch.state})" for batch in batches) or "none"
             raise BatchError(f"no batch {name!r} in {self._lake.uri}; there are: {known}")

@@ -89,6 +89,13 @@ class Verdict(BaseModel):
         )
 
 
+def bounds_said(warn: float | None, fail: float | None, *, below: bool) -> str:
+    """The bounds of ``level_of`` in words."""
+    side = "at least" if below else "at most"
+    bounds = (("to pass", fail), ("without a warning", warn))
+    return ", ".join(f"{side} {bound:g} {why}" for why, bound in bounds if bound is not None)
+
+
 def level_of(
     measured: float, warn: float | None, fail: float | None, *, below: bool
 ) -> tuple[Level, bool]:

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from lakehouse import drift as measure
-from lakehouse.checks import Check, level_of
+from lakehouse.checks import Check, bounds_said, level_of
 from lakehouse.groups import FEWEST, groups_of, lengths_of, shared_groups
 from lakehouse.profile import Profile, key_of, paired, profile, sampled
 from schemas.contract import contract
@@ -117,14 +117,15 @@ def _reference(lake: Lakehouse, table: str, batch: Batch) -> Batch | None:
 
 def _run(item: LiveCheck, sides: Sides) -> Iterator[Check]:
     for name, found in MEASURES[item.check](item, sides):
-        level, success = level_of(found.measured, item.warn, item.fail, below=item.check in FLOORS)
+        below = item.check in FLOORS
+        level, success = level_of(found.measured, item.warn, item.fail, below=below)
         yield Check(
             check=f"live.{name}",
             expectation=item.name if name == item.check else f"{item.name}: {name.split('.')[-1]}",
             column=None,
             level=level,
             success=success,
-            expected=_bounds(item),
+            expected=bounds_said(item.warn, item.fail, below=below),
             observed=found.observed,
             unexpected_count=0,
             examples=[],
@@ -133,29 +134,11 @@ def _run(item: LiveCheck, sides: Sides) -> Iterator[Check]:
         )
 
 
-def _bounds(item: LiveCheck) -> str:
-    side = "at least" if item.check in FLOORS else "at most"
-    said = [
-        f"{side} {bound:g} {'to pass' if level == 'fail' else 'without a warning'}"
-        for level, bound in (("fail", item.fail), ("warn", item.warn))
-        if bound is not None
-    ]
-    return ", ".join(said)
-
-
-def _row_count(_item: LiveCheck, sides: Sides) -> Iterator[tuple[str, Finding]]:
-    yield from _rows(sides, "row_count")
-
-
-def _growth(_item: LiveCheck, sides: Sides) -> Iterator[tuple[str, Finding]]:
-    yield from _rows(sides, "growth")
-
-
-def _rows(sides: Sides, name: str) -> Iterator[tuple[str, Finding]]:
-    """Rows over the live batch's; what may not be too few and what may not be too many."""
+def _rows(item: LiveCheck, sides: Sides) -> Iterator[tuple[str, Finding]]:
+    """Rows over the live batch's: one check bounds them from below, another from above."""
     if sides.live is not None and sides.live.rows:
         now, live = sides.now.rows, sides.live.rows
-        yield name, Finding(now / live, f"{now:,} rows, {live:,} in the live batch", [])
+        yield item.check, Finding(now / live, f"{now:,} rows, {live:,} in the live batch", [])
 
 
 def _coverage(_item: LiveCheck, sides: Sides) -> Iterator[tuple[str, Finding]]:
@@ -302,8 +285,8 @@ def _plot(name: str, seen: Drift) -> dict[str, Any]:
 
 FLOORS = {"row_count", "coverage", "effective_dimension", "kept"}  # these may not be too small
 MEASURES: dict[str, Callable[[LiveCheck, Sides], Iterator[tuple[str, Finding]]]] = {
-    "row_count": _row_count,
-    "growth": _growth,
+    "row_count": _rows,
+    "growth": _rows,
     "coverage": _coverage,
     "null_share": _null_share,
     "freshness": _freshness,

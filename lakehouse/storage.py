@@ -117,6 +117,9 @@ class Lakehouse:
         gained = agreed.additions(pa.schema(found.schema().to_arrow()))
         if gained:
             found.alter.add_columns([Field.from_arrow(field) for field in gained])
+        held = found.metadata().configuration
+        if any(held.get(name) != value for name, value in TABLE_PROPERTIES.items()):
+            found.alter.set_table_properties(TABLE_PROPERTIES)  # made before pins were kept
         return found
 
     def open(self, table: str, version: int | None = None) -> DeltaTable:

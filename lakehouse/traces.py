@@ -20,7 +20,6 @@ from schemas.contract import contract
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from lakehouse.batch import Batch
     from lakehouse.storage import Lakehouse
 
 ERASED = "(erased)"
@@ -94,19 +93,12 @@ def _rewrite_texts(lake: Lakehouse, table: str, columns: Collection[str], names:
 
 
 def _rewrite_metrics(lake: Lakehouse, names: Names) -> None:
-    before = {batch.batch_id: batch.metrics for batch in _last_changed_last(lake)}
-    after = {
-        batch_id: json.dumps(names.without(json.loads(metrics))) if metrics else metrics
-        for batch_id, metrics in before.items()
-    }
-    if after != before:
-        for batch_id, metrics in after.items():
-            lake.batches.record(batch_id, metrics=metrics)
-
-
-def _last_changed_last(lake: Lakehouse) -> list[Batch]:
-    """All batches: that which changed last is the one that readers of ``legacy`` get."""
-    return sorted(lake.batches.list(), key=lambda batch: batch.updated_at)
+    for batch in lake.batches.list():
+        if batch.metrics is None:
+            continue
+        told = json.loads(batch.metrics)
+        if names.without(told) != told:
+            lake.batches.record(batch.batch_id, metrics=json.dumps(names.without(told)))
 
 
 def _rewrite_reports(lake: Lakehouse, names: Names) -> None:

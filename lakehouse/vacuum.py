@@ -72,8 +72,11 @@ def vacuum(
         if not lake.exists(table):  # the first batch to write it has committed nothing yet
             needless = set(sizes) if unfinished else set()
         removed.append(_remove(lake, f"tables/{table}", sizes, needless, dry_run=dry_run))
+    used = {one.model_uri for one in _kept(batches)}  # a rebuilt batch has its original's model
     for batch_id in retired:
         for kind in FOLDERS_OF_A_BATCH:
+            if kind == "models" and lake.model_uri(batch_id) in used:
+                continue
             sizes = _sizes(lake, f"{lake.uri}/{kind}/{batch_id}")
             place = f"{kind}/{batch_id}"
             removed.append(_remove(lake, place, sizes, sizes.keys(), dry_run=dry_run))

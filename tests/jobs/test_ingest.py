@@ -226,6 +226,9 @@ def test_rows_and_kinds_of_fault_are_counted_together(spark):
 @pytest.mark.parametrize(("good", "bad"), [(95, 5), (1, 0)])
 def test_up_to_the_allowed_share_a_delivery_counts_as_good(lake, good, bad):
     require_tolerable(lake, "d1", {"listens": Tally(good, bad, {"ms_played is below 0": bad})})
+    (check,) = lake.open("validations").to_pyarrow_table().to_pylist()
+    assert (check["check"], check["success"]) == ("listens.refused", True)
+    assert check["unexpected_count"] == bad
 
 
 OVER = {

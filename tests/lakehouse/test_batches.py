@@ -229,6 +229,15 @@ def test_rollback_is_the_same_commit_backwards(batches, lake):
     assert batches.rollback().batch_id == second
 
 
+def test_the_legacy_batch_is_the_one_that_was_live_last_whatever_has_changed_since(batches):
+    older = open_batch(batches, "legacy").batch_id
+    before = batches.get("live").batch_id
+    batches.promote(open_batch(batches, "candidate").batch_id)
+    batches.begin_refresh(older, LATER, {})
+    batches.end_refresh(older, keep=True)
+    assert batches.get("legacy").batch_id == before
+
+
 def test_without_an_earlier_live_batch_there_is_no_way_back(batches):
     open_batch(batches, "live")
     with pytest.raises(BatchError, match="nothing to go back to"):

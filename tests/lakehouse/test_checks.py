@@ -45,7 +45,9 @@ def test_a_verdict_is_the_worst_that_was_found(checks, outcome):
 
 
 def test_what_passed_its_gate_is_let_through():
-    verdict(HELD, WARNED, OVERRIDDEN).require("the report")
+    let_through = verdict(HELD, WARNED, OVERRIDDEN)
+    let_through.require("the report")
+    assert let_through.passed
 
 
 def test_what_is_stopped_says_by_which_checks_and_how_to_go_on():

@@ -1,8 +1,8 @@
 import pyarrow as pa
 import pytest
-from deltalake import write_deltalake
+from deltalake import DeltaTable, write_deltalake
 
-from lakehouse.storage import Lakehouse
+from lakehouse.storage import TABLE_PROPERTIES, Lakehouse
 from schemas.contract import contract, contract_names
 from schemas.errors import BatchError, ContractError, InputError
 
@@ -84,6 +84,15 @@ def test_every_table_is_made_from_its_contract_once(lake, table):
 )
 def test_only_tables_of_many_batches_are_cut_by_batch(lake, table, partitions):
     assert lake.ensure(table).metadata().partition_columns == partitions
+
+
+def test_a_table_made_before_pins_were_kept_is_kept_from_now_on(lake):
+    schema = contract("steps").arrow_schema
+    DeltaTable.create(lake.table_uri("steps"), schema=schema, configuration={"delta.appendOnly": "false"})
+    found = lake.ensure("steps").metadata().configuration
+    assert found.items() >= {**TABLE_PROPERTIES, "delta.appendOnly": "false"}.items()
+    version = lake.ensure("steps").version()
+    assert lake.ensure("steps").version() == version
 
 
 def test_a_table_that_is_not_there_is_named(lake):

@@ -158,6 +158,21 @@ def test_a_dry_run_names_what_would_go_and_changes_nothing(lake, opened, rows_of
     assert {f"models/{retired}", "tables/user_features"} <= {part.what for part in done}
 
 
+def test_a_model_stays_while_a_batch_that_was_made_again_with_it_is_not_retired(
+    lake, batches, opened
+):
+    original, copy = opened("retired"), opened()
+    weights = Path(lake.model_uri(original), "model.safetensors")
+    weights.parent.mkdir(parents=True)
+    weights.write_bytes(b"weights")
+    batches.record(copy, model_uri=lake.model_uri(original))
+    vacuum(lake, retention_hours=0)
+    assert weights.exists()
+    batches.retire(copy)
+    vacuum(lake, retention_hours=0)
+    assert not weights.exists()
+
+
 def test_there_is_nothing_to_remove_twice(lake, opened):
     opened("retired")
     opened("live")
