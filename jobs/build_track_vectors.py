@@ -27,6 +27,7 @@ from pyspark.sql import functions as F
 from scipy import sparse
 
 from jobs.catalogue import Catalogue, describe
+from jobs.contexts import sharpened
 from jobs.cooccurrence import FOLDS, VARIANTS, WHOLE, neighbourhoods, neighbours
 from jobs.pmi import PmiRows, flat, offsets
 from jobs.session import spark_session
@@ -36,6 +37,7 @@ from lakehouse.publish import publish_frame
 from lakehouse.steps import StepClock
 from lakehouse.storage import Lakehouse
 from models import item_vectors as iv
+from models.context_training import ContextTrainingConfig, ItemModel
 from models.features import unit
 from models.layout import VECTOR_SIZE
 from schemas.arrow import list_column, matrix
@@ -68,12 +70,14 @@ class BuildTrackVectors(Settings):
     iterations: int = 4
     """Block power iterations of the factorisation."""
     seed: int = 0
-    """Seed of the random start of the factorisation."""
+    """Seed of the random start of the factorisation, and of training."""
+    training: ContextTrainingConfig = ContextTrainingConfig()
+    """How vectors are sharpened on what users play together."""
 
 
 @entry_point
 def main(argv: Sequence[str] | None = None) -> None:
-    """Count, weigh, factorise, blend with content, publish."""
+    """Count, weigh, factorise, sharpen, blend with content, publish."""
     args = BuildTrackVectors.parse(argv)
     lake = Lakehouse(args.lakehouse)
     clock = StepClock(lake, "track_vectors")
@@ -113,7 +117,9 @@ def item_vectors(listens: DataFrame, items: DataFrame, args: BuildTrackVectors) 
     pmi = PmiRows(catalogue, totals, args.shift, args.smoothing)
     to_vector = _factorise(rows, pmi, args)
     projected = _projected(rows, pmi, to_vector).persist(StorageLevel.DISK_ONLY)
-    return _blended(projected, catalogue)
+    start = _blended(projected, catalogue).persist(StorageLevel.DISK_ONLY)
+    moved = _sharpened(start, plays, catalogue, args).persist(StorageLevel.DISK_ONLY)
+    return _blended(moved, catalogue)
 
 
 def indexed(items: DataFrame) -> DataFrame:
@@ -220,6 +226,48 @@ def _projected(rows: DataFrame, pmi: PmiRows, to_vector: np.ndarray) -> DataFram
     return rows.mapInArrow(project, "item_id string, item int, fold int, met array<float>")
 
 
+def _sharpened(
+    start: DataFrame, plays: DataFrame, catalogue: Catalogue, args: BuildTrackVectors
+) -> DataFrame:
+    """Train the vectors on what users play together; those without a fold follow by a map.
+
+    A fold's users must not be seen by its vectors, and training sees everybody. So what training
+    did to the vectors is told by an affine map, which knows nothing of single items, and vectors
+    without a fold are taken to the same space by it.
+
+    Returns:
+        as ``_projected``; of items that nobody played nothing is learned.
+    """
+    support = catalogue.support_without(WHOLE)
+    table = start.where(F.col("fold") == WHOLE).select("item", "vector").toArrow()
+    before = np.zeros((len(support), VECTOR_SIZE), np.float32)
+    before[table["item"].to_numpy()] = matrix(table["vector"])
+    model = ItemModel.at(before, catalogue.creator)
+    model = sharpened(plays, model, int((support > 0).sum()), args.training, args.seed)
+    after = model.vectors(args.training.kept)
+    to_after = iv.alignment(before, after, support)
+    shared = start.sparkSession.sparkContext.broadcast((after, to_after, catalogue))
+
+    def move(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        after, to_after, catalogue = shared.value
+        for batch in batches:
+            for fold in VARIANTS:
+                chosen = batch.filter(pc.equal(batch["fold"], fold))
+                if not chosen.num_rows:
+                    continue
+                item = chosen["item"].to_numpy()
+                if fold == WHOLE:
+                    met = after[item]
+                else:
+                    met = iv.aligned(matrix(chosen["vector"]), to_after)
+                heard = catalogue.support_without(fold)[item] > 0
+                met = np.where(heard[:, None], met, np.float32(0))
+                columns = {name: chosen[name] for name in ("item_id", "item", "fold")}
+                yield pa.RecordBatch.from_pydict(columns | {"met": list_column(met)})
+
+    return start.mapInArrow(move, "item_id string, item int, fold int, met array<float>")
+
+
 def _blended(projected: DataFrame, catalogue: Catalogue) -> DataFrame:
     """Every item's vector: co-occurrence and content, weighted by what stands behind them."""
     contexts = catalogue.own.shape[1]
@@ -256,7 +304,8 @@ def _blended(projected: DataFrame, catalogue: Catalogue) -> DataFrame:
                     yield _blended_batch(chosen, catalogue, fold, *known[fold])
 
     return projected.mapInArrow(
-        blend, "item_id string, fold int, vector array<float>, support long, source string"
+        blend,
+        "item_id string, item int, fold int, vector array<float>, support long, source string",
     )
 
 
@@ -272,6 +321,7 @@ def _blended_batch(
     source = np.select([heard & described, heard], ["blend", "co-occurrence"], "content")
     table = {
         "item_id": batch["item_id"],
+        "item": batch["item"],
         "fold": batch["fold"],
         "vector": list_column(vectors),
         "support": pa.array(support.astype(np.int64)),

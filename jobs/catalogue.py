@@ -48,6 +48,14 @@ class Catalogue:
     is_item: np.ndarray
     support: np.ndarray
 
+    @property
+    def creator(self) -> np.ndarray:
+        """Dense index of each item's creator, -1 where it has none among the contexts, (items,)."""
+        owner = np.full(self.own.shape[0], -1, np.int64)
+        known = self.own[:, self.is_creator].tocoo()
+        owner[known.row] = known.col
+        return owner
+
     def support_without(self, fold: int) -> np.ndarray:
         """Plays of each item without one fold's users, (items,) int64."""
         whole = self.support.sum(axis=1)

@@ -18,6 +18,7 @@ from scipy import sparse
 
 from models.features import unit
 
+RIDGE = 1.0  # plays' worth of doubt about the map from one space to another
 OVERSAMPLING = 16  # columns beyond those that are kept, which make the iteration accurate
 
 
@@ -86,6 +87,27 @@ def projection(block: np.ndarray, total_gram: np.ndarray, size: int) -> np.ndarr
     out = np.zeros((len(block), size), np.float32)
     out[:, : right.shape[1]] = right
     return out
+
+
+def alignment(start: np.ndarray, moved: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """The affine map that takes vectors to where they were moved, (d + 1, d) float32.
+
+    Weighted ridge regression, for ``aligned``.
+
+    Args:
+        start: (N, d) unit vectors.
+        moved: (N, d) where training took them.
+        weight: (N,) how much each row counts.
+    """
+    rows = np.column_stack([start, np.ones(len(start))]).astype(np.float64)
+    weighted = rows.T * weight
+    gram = weighted @ rows + RIDGE * np.eye(rows.shape[1])
+    return np.linalg.solve(gram, weighted @ moved).astype(np.float32)
+
+
+def aligned(start: np.ndarray, to_moved: np.ndarray) -> np.ndarray:
+    """Vectors taken to the space of others by their ``alignment``, (N, d) unit float32."""
+    return unit(start @ to_moved[:-1] + to_moved[-1])
 
 
 def context_sums(

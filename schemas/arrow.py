@@ -52,3 +52,15 @@ def matrix(column: pa.ListArray | pa.ChunkedArray) -> np.ndarray:
         raise ValueError("not every row holds a vector of the same length")
     flat = column.values.to_numpy()[offsets[0] : offsets[-1]]
     return flat.astype(np.float32, copy=False).reshape(len(column), width)
+
+
+def blob(values: np.ndarray) -> pa.BinaryArray:
+    """A whole array as one binary value, for what travels between workers as it is."""
+    return pa.array([np.ascontiguousarray(values).tobytes()], pa.binary())
+
+
+def unblob(
+    value: bytes, shape: tuple[int, ...] = (-1,), dtype: type[np.generic] = np.float32
+) -> np.ndarray:
+    """The array that a ``blob`` was made of; it cannot be written."""
+    return np.frombuffer(value, dtype).reshape(shape)

@@ -1,0 +1,140 @@
+"""What users play together, packed for training; item vectors trained on it, shard by shard."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+from pyspark import StorageLevel
+from pyspark.sql import functions as F
+
+from models.context_training import Contexts, ItemModel, average, train
+from schemas.arrow import blob, unblob
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from pyspark import Broadcast
+    from pyspark.sql import DataFrame
+
+    from models.context_training import ContextTrainingConfig
+
+BLOCK_ROWS = 65_536  # of what is learned, that are averaged together: 20 MB a shard
+
+
+def packed(plays: DataFrame, shards: int) -> DataFrame:
+    """Every user's plays, side by side, one row per shard: four bytes a play.
+
+    One shuffle, of two numbers per play. A user is whole in one shard, and nothing is grouped by
+    item, so a hit is no heavier than any other track.
+
+    Args:
+        plays: user_id, item (int).
+        shards: number of shards.
+
+    Returns:
+        shard, items binary (int32), lengths binary (int64).
+    """
+    keyed = plays.select(F.xxhash64("user_id").alias("user"), "item")
+    lined_up = keyed.repartition(shards, "user").sortWithinPartitions("user", "item")
+
+    def pack(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        users, items = [np.zeros(0, np.int64)], [np.zeros(0, np.int32)]
+        for batch in batches:
+            users.append(batch["user"].to_numpy())
+            items.append(batch["item"].to_numpy())
+        user = np.concatenate(users)
+        if not len(user):
+            return
+        first = np.flatnonzero(np.r_[True, user[1:] != user[:-1]])
+        lengths = np.diff(np.append(first, len(user)))
+        columns = {
+            "items": blob(np.concatenate(items)),
+            "lengths": blob(lengths.astype(np.int64)),
+        }
+        yield pa.RecordBatch.from_pydict(columns)
+
+    rows = lined_up.mapInArrow(pack, "items binary, lengths binary")
+    return rows.select(F.spark_partition_id().alias("shard"), "*")
+
+
+def sharpened(
+    plays: DataFrame, model: ItemModel, played: int, config: ContextTrainingConfig, seed: int
+) -> ItemModel:
+    """Train item vectors on what users play together.
+
+    Each round sends every worker the model, trains all shards from there at the same time, and
+    brings back their average. What travels is as large as the vectors, whatever was played.
+
+    Args:
+        plays: user_id, item (int).
+        model: where to begin.
+        played: number of items that were played.
+        config: how.
+        seed: of every random number; the result is the same on any number of cores.
+    """
+    steps, shards = config.steps(played), config.shards(played)
+    if not steps:
+        return model
+    ready = packed(plays, shards).persist(StorageLevel.DISK_ONLY)
+    falling = config.learning_rate * np.linspace(1, 0, max(1, steps // shards), endpoint=False)
+    for number, rates in enumerate(np.array_split(falling, config.rounds)):
+        model = replace(model, learned=_round(ready, model, rates, config, [seed, number]))
+        print(f"vectors: round {number + 1:,} of {config.rounds:,}", flush=True)  # noqa: T201
+    ready.unpersist()
+    return model
+
+
+def _round(
+    ready: DataFrame,
+    model: ItemModel,
+    rates: np.ndarray,
+    config: ContextTrainingConfig,
+    seed: list[int],
+) -> np.ndarray:
+    shared = ready.sparkSession.sparkContext.broadcast(model)
+    parts = ready.mapInArrow(
+        _trained(shared, rates, config, seed), "shard int, block int, learned binary, met binary"
+    )
+    width = model.learned.shape[1]
+
+    def averaged(part: pa.Table) -> pa.Table:
+        rows = part.sort_by("shard").to_pylist()
+        pairs = ((unblob(row["learned"], (-1, width)), unblob(row["met"])) for row in rows)
+        columns = {"block": [rows[0]["block"]], "learned": blob(average(pairs))}
+        return pa.table(columns, schema=pa.schema({"block": pa.int32(), "learned": pa.binary()}))
+
+    blocks = parts.groupBy("block").applyInArrow(averaged, "block int, learned binary")
+    rows = sorted(blocks.collect())
+    shared.unpersist()
+    return np.concatenate([unblob(row["learned"], (-1, width)) for row in rows])
+
+
+def _trained(
+    shared: Broadcast[ItemModel], rates: np.ndarray, config: ContextTrainingConfig, seed: list[int]
+) -> Callable[[Iterable[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
+    """Train every shard of a partition, and cut what it has learned into blocks."""
+
+    def run(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        import torch
+
+        torch.set_num_threads(1)  # as many tasks as cores run at once
+        for batch in batches:
+            for row in batch.to_pylist():
+                items = unblob(row["items"], dtype=np.int32).astype(np.int64)
+                contexts = Contexts(items, unblob(row["lengths"], dtype=np.int64))
+                rng = np.random.default_rng([*seed, row["shard"]])
+                learned, met, _ = train(shared.value, contexts, rates, config, rng)
+                for block, first in enumerate(range(0, len(learned), BLOCK_ROWS)):
+                    part = slice(first, first + BLOCK_ROWS)
+                    columns = {
+                        "shard": pa.array([row["shard"]], pa.int32()),
+                        "block": pa.array([block], pa.int32()),
+                        "learned": blob(learned[part]),
+                        "met": blob(met[part]),
+                    }
+                    yield pa.RecordBatch.from_pydict(columns)
+
+    return run
