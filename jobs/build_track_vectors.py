@@ -243,7 +243,7 @@ def _sharpened(
     before = np.zeros((len(support), VECTOR_SIZE), np.float32)
     before[table["item"].to_numpy()] = matrix(table["vector"])
     model = ItemModel.at(before, catalogue.creator)
-    model = sharpened(plays, model, int((support > 0).sum()), args.training, args.seed)
+    model = sharpened(plays, model, support, args.training, args.seed)
     after = model.vectors(args.training.kept)
     to_after = iv.alignment(before, after, support)
     shared = start.sparkSession.sparkContext.broadcast((after, to_after, catalogue))

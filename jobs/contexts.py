@@ -61,7 +61,11 @@ def packed(plays: DataFrame, shards: int) -> DataFrame:
 
 
 def sharpened(
-    plays: DataFrame, model: ItemModel, played: int, config: ContextTrainingConfig, seed: int
+    plays: DataFrame,
+    model: ItemModel,
+    support: np.ndarray,
+    config: ContextTrainingConfig,
+    seed: int,
 ) -> ItemModel:
     """Train item vectors on what users play together.
 
@@ -71,13 +75,14 @@ def sharpened(
     Args:
         plays: user_id, item (int).
         model: where to begin.
-        played: number of items that were played.
+        support: (N,) plays of each item.
         config: how.
         seed: of every random number; the result is the same on any number of cores.
     """
-    steps, shards = config.steps(played), config.shards(played)
+    steps = config.steps(int((support > 0).sum()), int(support.sum()))
     if not steps:
         return model
+    shards = config.shards(steps)
     ready = packed(plays, shards).persist(StorageLevel.DISK_ONLY)
     falling = config.learning_rate * np.linspace(1, 0, max(1, steps // shards), endpoint=False)
     for number, rates in enumerate(np.array_split(falling, config.rounds)):

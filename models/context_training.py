@@ -42,6 +42,8 @@ class ContextTrainingConfig(BaseModel):
 
     samples_per_item: float = Field(default=400.0, ge=0)
     """Plays to foretell in training, for each item that was played; 0 leaves the vectors alone."""
+    samples_per_play: float = Field(default=40.0, ge=0)
+    """Times that a play is foretold at most, where items were played a few times each."""
     temperature: float = Field(default=0.05, gt=0)
     """Cosines are divided by it: the lower, the more the nearest of the others count."""
     learning_rate: float = Field(default=0.05, gt=0)
@@ -67,13 +69,14 @@ class ContextTrainingConfig(BaseModel):
     kept: float = Field(default=0.9, ge=0, le=1)
     """Share of what was learned in the result; the rest is where factorisation put the item."""
 
-    def steps(self, played: int) -> int:
-        """Steps in all, for so many items that were played."""
-        return round(self.samples_per_item * played / (self.queries * self.targets))
+    def steps(self, items: int, plays: int) -> int:
+        """Steps in all, for so many items that were played, and so many plays."""
+        samples = min(self.samples_per_item * items, self.samples_per_play * plays)
+        return round(samples / (self.queries * self.targets))
 
-    def shards(self, played: int) -> int:
-        """Shards for so many items that were played."""
-        return max(1, round(self.steps(played) / self.steps_per_shard))
+    def shards(self, steps: int) -> int:
+        """Shards for so many steps."""
+        return max(1, round(steps / self.steps_per_shard))
 
 
 @dataclass(frozen=True)

@@ -149,3 +149,19 @@ def test_plays_without_a_vector_do_not_weaken_content():
 
 def test_a_blend_of_nothing_is_zero():
     assert not iv.blend(np.zeros((1, 2)), np.zeros((1, 2)), np.array([3])).any()
+
+
+def test_an_alignment_finds_the_map_from_one_space_to_the_other():
+    rng = np.random.default_rng(0)
+    start = unit(rng.standard_normal((500, 8)).astype(np.float32))
+    turn = np.linalg.qr(rng.standard_normal((8, 8)))[0]
+    to_moved = iv.alignment(start, start @ turn, np.full(500, 10.0))
+    assert_allclose(iv.aligned(start, to_moved), start @ turn, atol=0.01)
+
+
+def test_an_alignment_counts_rows_by_their_weight():
+    rng = np.random.default_rng(0)
+    start = unit(rng.standard_normal((500, 8)).astype(np.float32))
+    moved = np.where(np.arange(500)[:, None] < 100, start, -start)
+    weight = np.where(np.arange(500) < 100, 1_000.0, 1.0)
+    assert_allclose(iv.aligned(start, iv.alignment(start, moved, weight)), start, atol=0.05)
