@@ -52,8 +52,8 @@ SETTINGS: dict[str, Sequence[Any]] = {
     "wave_width": (0.15, 0.6),
     "wave_scale": (2.0, 32.0),
     "most_genres": (100, 4000),
-    "creator_prior": (0.1, 0.3, 3.0),
-    "support_prior": (1.0, 20.0),
+    "creator_prior": (0.1, 0.3, 1.0, 3.0),
+    "support_prior": (0.1, 1.0, 5.0),
 }
 
 
@@ -62,7 +62,7 @@ class Content(Settings):
 
     data: str
     """Folder with the data sets."""
-    tasks: list[str] = list(TASKS)
+    tasks: tuple[str, ...] = tuple(TASKS)
     """Data sets."""
     lines: Lines = "test"
     """What to measure."""
@@ -70,7 +70,7 @@ class Content(Settings):
     """What is hidden."""
     genres: Literal["creator", "label"] = "creator"
     """Where genres are told of playlists: from the creator's other tracks, or as labelled."""
-    seeds: list[int] = [0]
+    seeds: tuple[int, ...] = (0,)
     """Each hides other items."""
     share: float = 0.2
     """Share that is hidden."""
@@ -156,7 +156,7 @@ def only(task: Task, kept: np.ndarray) -> Task:
     return replace(
         task,
         items=task.items.filter(pa.array(kept)),
-        creator=np.unique(task.creator[kept], return_inverse=True)[1] if kept.any() else [],
+        creator=task.creator[kept],
         met=task.met[:, np.flatnonzero(kept)],
         popularity=task.popularity[kept],
     )
@@ -218,7 +218,10 @@ def compared(world: World, seed: int) -> Iterator[dict[str, Any]]:
     plays = np.where(world.hidden, 0.0, world.plays)
     for name, score in (
         ("popularity, as known", plays + 1e-3 * rng.random(len(plays))),
-        ("popularity, with the hidden plays", world.task.popularity + 1e-3 * rng.random(len(plays))),
+        (
+            "popularity, with the hidden plays",
+            world.task.popularity + 1e-3 * rng.random(len(plays)),
+        ),
     ):
         yield {"by": name, **hits(world, np.zeros_like(world.vectors), score)}
     creators, _ = others_of_creator(world.task.creator, world.vectors, np.ones(len(plays)))
@@ -228,7 +231,10 @@ def compared(world: World, seed: int) -> Iterator[dict[str, Any]]:
     blocks = {"audio": "audio_features", "genres": "genres", "creator": "others", "text": "text"}
     yield {"by": "content encoder", **hits(world, encode(world, config))}
     for name, column in blocks.items():
-        told = [*world.task.items.column_names, *(["others"] if world.task.creator.max() >= 0 else [])]
+        told = [
+            *world.task.items.column_names,
+            *(["others"] if world.task.creator.max() >= 0 else []),
+        ]
         if column in told:
             rest = [other for other in blocks.values() if other != column]
             yield {"by": f"{name} alone", **hits(world, encode(world, config, rest))}
@@ -320,9 +326,7 @@ def blended(task: Task, seed: int) -> Iterator[dict[str, Any]]:
             yield {"plays": [low, high], "prior": prior, **_near(space, *cut)}
 
 
-def _near(
-    space: np.ndarray, seen: sparse.csr_matrix, wanted: sparse.csr_matrix
-) -> dict[str, Any]:
+def _near(space: np.ndarray, seen: sparse.csr_matrix, wanted: sparse.csr_matrix) -> dict[str, Any]:
     found, total = 0, 0
     for start in range(0, seen.shape[0], AT_ONCE):
         query = unit(np.asarray(seen[start : start + AT_ONCE] @ space))

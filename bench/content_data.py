@@ -6,7 +6,6 @@ Each is read from its folder and never copied. Playlists and users are *contexts
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,6 +17,7 @@ from schemas.arrow import list_column
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from pathlib import Path
 
 AUDIO = (
     *("danceability", "energy", "loudness", "speechiness", "acousticness"),

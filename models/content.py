@@ -47,6 +47,12 @@ class ContentSums:
     gram: np.ndarray
     cross: np.ndarray
 
+    @classmethod
+    def nothing(cls, layout: ContentLayout) -> ContentSums:
+        """What an empty partition has to say."""
+        columns = sum(layout.widths.values())
+        return cls(np.zeros((columns, columns)), np.zeros((columns, layout.vector_size)))
+
     def __add__(self, other: ContentSums) -> ContentSums:
         return ContentSums(self.gram + other.gram, self.cross + other.cross)
 

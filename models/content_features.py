@@ -43,9 +43,9 @@ class ContentConfig(BaseModel):
     """Items that a genre or language must describe to get one."""
     penalty: float = Field(10.0, gt=0)
     """Ridge penalty, in items."""
-    creator_prior: float = Field(1.0, gt=0)
+    creator_prior: float = Field(0.5, gt=0)
     """Well supported items of its creator that weigh as much as all the rest about an item."""
-    support_prior: float = Field(5.0, gt=0)
+    support_prior: float = Field(0.3, gt=0)
     """Plays at which a vector is half believed."""
     seed: int = 0
     """Seed of the waves."""

@@ -8,6 +8,7 @@ nothing is ever unpickled, and no code that lies in the folder is run.
 
 from __future__ import annotations
 
+import json
 import os
 from importlib.util import find_spec
 from pathlib import Path
@@ -106,6 +107,10 @@ def _check(path: Path) -> None:
         )
     if not (path / "model.safetensors").is_file():
         raise InputError(f"{path} has no model.safetensors, and no other weights are ever read")
+    modules = json.loads((path / "modules.json").read_text())
+    foreign = [found["type"] for found in modules if not found["type"].startswith(OURS)]
+    if foreign:
+        raise InputError(f"{path} asks to run {foreign[0]}, which is not of sentence-transformers")
     pickled = [
         found
         for found in sorted(path.rglob("*.bin"))
