@@ -42,11 +42,14 @@ from schemas.settings import Settings
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from models.content import ContentEncoder
+
 Lines = Literal["test", "choose", "blend", "topics"]
 Split = Literal["items", "creators"]
 DEPTH, AT_ONCE, FEWEST_PLAYS = 50, 64, 5
-PRIORS = (0.0, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0)
+PRIORS = (0.0, 1.0, 5.0, 20.0)
 SETTINGS: dict[str, Sequence[Any]] = {
+    "spread": (0.0, 0.5, 0.75),
     "penalty": (1.0, 3.0, 30.0, 100.0),
     "waves": (0, 64, 1024),
     "wave_width": (0.15, 0.6),
@@ -105,7 +108,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         if not (Path(args.data) / name).is_dir():
             print(f"skipped {name}: it is not in {args.data}", file=sys.stderr)
             continue
-        found = measured(name, args)
+        found = topics(args) if args.lines == "topics" else measured(name, args)
         for line in found:
             print(json.dumps({"data": name, "lines": args.lines, **line}), flush=True)
 
@@ -195,8 +198,10 @@ def co_occurrence(met: sparse.csr_matrix, creator: np.ndarray, plays: np.ndarray
     return unit(rows @ iv.projection(start, iv.gram(rows, start), VECTOR_SIZE))
 
 
-def encode(world: World, config: ContentConfig, without: Sequence[str] = ()) -> np.ndarray:
-    """The encoder learns from the visible and speaks of all, (items, d) float32."""
+def learned(
+    world: World, config: ContentConfig, without: Sequence[str] = ()
+) -> tuple[ContentEncoder, pa.Table]:
+    """The encoder of the visible items, and all items as it reads them."""
     weight = trust(world.plays, config.support_prior)
     others, rest = others_of_creator(world.task.creator, world.vectors, weight)
     items = world.task.items.append_column("others", list_column(others))
@@ -206,10 +211,13 @@ def encode(world: World, config: ContentConfig, without: Sequence[str] = ()) -> 
     size = len(items["text"][0].as_py()) if "text" in items.column_names else 0
     layout = learn_layout(visible, config, VECTOR_SIZE, size)
     vectors, weight = world.vectors[~world.hidden], weight[~world.hidden]
-    found: np.ndarray = fit(layout, content_sums(layout, visible, vectors, weight)).vectors(items)[
-        0
-    ]
-    return found
+    return fit(layout, content_sums(layout, visible, vectors, weight)), items
+
+
+def encode(world: World, config: ContentConfig, without: Sequence[str] = ()) -> np.ndarray:
+    """The encoder learns from the visible and speaks of all, (items, d) float32."""
+    encoder, items = learned(world, config, without)
+    return encoder.vectors(items)[0]
 
 
 def compared(world: World, seed: int) -> Iterator[dict[str, Any]]:

@@ -87,8 +87,30 @@ def fit(layout: ContentLayout, sums: ContentSums) -> ContentEncoder:
         if set(blocks) <= set(seen):
             kept = np.r_[tuple(layout.slices[name] for name in ("base", *blocks))]
             gram = sums.gram[np.ix_(kept, kept)] + layout.config.penalty * np.eye(len(kept))
-            weights[pattern, kept] = np.linalg.solve(gram, sums.cross[kept])
+            found = np.linalg.solve(gram, sums.cross[kept])
+            weights[pattern, kept] = _spread(found, sums, kept, layout.config.spread)
     return ContentEncoder(layout, weights, np.array([name in seen for name in BLOCKS]))
+
+
+def _spread(found: np.ndarray, sums: ContentSums, kept: np.ndarray, share: float) -> np.ndarray:
+    """Take predictions some of the way back from their mean.
+
+    What is hardly known is foretold near the mean of all, as a regression does; at length 1 such an
+    item would be near everybody, and come before items that are known to belong there.
+
+    Args:
+        found: (kept, d) weights.
+        sums: of all columns, the first of which is 1.
+        kept: columns of the regression.
+        share: 0 leaves them, 1 spreads them as wide as the vectors they foretell.
+    """
+    gram, total = sums.gram[np.ix_(kept, kept)], sums.gram[0, 0]
+    mean, true_mean = gram[0] @ found / total, sums.cross[0] / total  # (d,)
+    width = np.einsum("fd,fg,gd->", found, gram, found, optimize=True) / total - mean @ mean
+    gain = (max(1 - true_mean @ true_mean, 0.0) / max(width, 1e-6)) ** (share / 2)
+    out = gain * found
+    out[0] += (1 - gain) * mean
+    return out
 
 
 def _blocks(pattern: int) -> list[str]:

@@ -43,6 +43,8 @@ class ContentConfig(BaseModel):
     """Items that a genre or language must describe to get one."""
     penalty: float = Field(10.0, gt=0)
     """Ridge penalty, in items."""
+    spread: float = Field(1.0, ge=0, le=1)
+    """How much of the way back from the mean a prediction goes: 1 spreads as vectors do."""
     creator_prior: float = Field(0.5, gt=0)
     """Well supported items of its creator that weigh as much as all the rest about an item."""
     support_prior: float = Field(0.3, gt=0)
