@@ -15,6 +15,7 @@ from tasteprint.contracts import Contracts
 from tasteprint.doctor import Doctor
 from tasteprint.forget import Forget, Vacuum
 from tasteprint.gates import Gates
+from tasteprint.neighbors import Neighbors
 from tasteprint.quarantine import Quarantine
 from tasteprint.run import Run
 
@@ -41,6 +42,8 @@ class Tasteprint(Settings):
     """Let consumers that are trained on one batch read another."""
     gates: CliSubCommand[Gates]
     """See what the gates found, and overrule a check by name and reason."""
+    neighbors: CliSubCommand[Neighbors]
+    """Show what lies near an item, by name."""
     quarantine: CliSubCommand[Quarantine]
     """List, show and replay refused rows."""
     contracts: CliSubCommand[Contracts]

@@ -297,3 +297,36 @@ def _live_batch(
         batch_id, model_uri=lake.model_uri(batch_id), model_sha256=digest, state="candidate"
     )
     return lake.batches.promote(batch_id)
+
+
+@pytest.fixture
+def named_items() -> Callable[[Lakehouse], Batch]:
+    """Makes a live batch of four items, each farther from the first, and one without a vector."""
+    told = [
+        ("a", "track", "Blue", "Mira", [1.0, 0.0]),
+        ("b", "track", "Blue Again", "Mira", [0.9, 0.1]),
+        ("c", "episode", "Talk", None, [0.8, 0.3]),
+        ("d", "track", "Noise", "Olu", [0.0, 1.0]),
+        ("silent", "track", "Silence", "Olu", None),
+    ]
+
+    def make(lake: Lakehouse) -> Batch:
+        items = [
+            {"item_id": item_id, "kind": kind, "title": title, "creator_name": creator}
+            for item_id, kind, title, creator, _ in told
+        ]
+        lake.append("items", pa.Table.from_pylist(items, schema=contract("items").arrow_schema))
+        batch = lake.batches.open(MOMENT, {"items": lake.open("items").version()}, "s", "0.1.0")
+        rows = []
+        for item_id, *_, place in told:
+            if place is not None:
+                vector = np.r_[place, np.zeros(VECTOR_SIZE - 2)] / np.linalg.norm(place)
+                row = {"batch_id": batch.batch_id, "item_id": item_id, "vector": vector.tolist()}
+                rows.append(row | {"support": 3, "source": "blend"})
+        schema = contract("track_vectors").arrow_schema
+        lake.append("track_vectors", pa.Table.from_pylist(rows, schema=schema))
+        version = lake.open("track_vectors").version()
+        lake.batches.record(batch.batch_id, tables={"track_vectors": version}, state="candidate")
+        return lake.batches.promote(batch.batch_id)
+
+    return make

@@ -1,0 +1,217 @@
+r"""An item's place in the space from its content alone: for what is new or hardly played.
+
+A ridge regression from blocks of content (``models.content_features``) to the vectors that
+co-occurrence gave to other items. It is fitted by sums that add up over partitions,
+
+    G = Σ w·xxᵀ,    C = Σ w·xvᵀ,    W = (G + λI)⁻¹ C,
+
+so that ten million items cost one pass, and the result does not depend on the order of rows.
+
+An item that lacks blocks is answered by the regression on the blocks that it has: the rows and
+columns of G and C for those blocks, which are the same sums. It does what hiding blocks at random
+in training is for (Volkovs et al., DropoutNet, NeurIPS 2017), and was measured to do it better
+(docs/quality.md). What a creator's other items say is believed the more the more there are of them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import fsspec
+import numpy as np
+from safetensors.numpy import load, save
+
+from models.content_features import BLOCKS, ContentConfig, ContentLayout
+from models.features import unit
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+WEIGHTS, SIDE_CAR = "content.safetensors", "content.json"
+WORDS = ("genres", "kinds", "languages")
+BITS = 1 << np.arange(len(BLOCKS))
+
+
+@dataclass(frozen=True)
+class ContentSums:
+    """What a partition has to say; ``a + b`` is what both have.
+
+    Attributes:
+        gram: (columns, columns) float64.
+        cross: (columns, d) float64.
+    """
+
+    gram: np.ndarray
+    cross: np.ndarray
+
+    @classmethod
+    def nothing(cls, layout: ContentLayout) -> ContentSums:
+        """What an empty partition has to say."""
+        columns = sum(layout.widths.values())
+        return cls(np.zeros((columns, columns)), np.zeros((columns, layout.vector_size)))
+
+    def __add__(self, other: ContentSums) -> ContentSums:
+        return ContentSums(self.gram + other.gram, self.cross + other.cross)
+
+
+def content_sums(
+    layout: ContentLayout, items: pa.Table | pa.RecordBatch, vectors: np.ndarray, weight: np.ndarray
+) -> ContentSums:
+    """A partition's share.
+
+    Args:
+        layout: the columns.
+        items: as in ``ContentLayout.rows``.
+        vectors: (N, d) float32 from co-occurrence, zeros where there is none.
+        weight: (N,) how far each is to be trusted, from ``trust``.
+    """
+    rows, _ = layout.rows(items)
+    weight = weight * (np.abs(vectors).sum(axis=1) > 0)
+    chosen = weight > 0
+    rows, vectors, weight = rows[chosen], vectors[chosen], weight[chosen].astype(np.float32)
+    weighted = rows * weight[:, None]
+    gram = (weighted.T @ rows).astype(np.float64)
+    return ContentSums(gram, (weighted.T @ vectors).astype(np.float64))
+
+
+def fit(layout: ContentLayout, sums: ContentSums) -> ContentEncoder:
+    """Solve the regression once for every set of blocks that items may have."""
+    seen = [name for name in BLOCKS if sums.gram.diagonal()[layout.slices[name]][-1] > 0]
+    columns, size = sums.cross.shape
+    weights = np.zeros((1 << len(BLOCKS), columns, size), np.float32)
+    for pattern in range(len(weights)):
+        blocks = _blocks(pattern)
+        if set(blocks) <= set(seen):
+            kept = np.r_[tuple(layout.slices[name] for name in ("base", *blocks))]
+            gram = sums.gram[np.ix_(kept, kept)] + layout.config.penalty * np.eye(len(kept))
+            found = np.linalg.solve(gram, sums.cross[kept])
+            weights[pattern, kept] = _spread(found, sums, kept, layout.config.spread)
+    return ContentEncoder(layout, weights, np.array([name in seen for name in BLOCKS]))
+
+
+def _spread(found: np.ndarray, sums: ContentSums, kept: np.ndarray, share: float) -> np.ndarray:
+    """Take predictions some of the way back from their mean.
+
+    What is hardly known is foretold near the mean of all, as a regression does; at length 1 such an
+    item would be near everybody, and come before items that are known to belong there.
+
+    Args:
+        found: (kept, d) weights.
+        sums: of all columns, the first of which is 1.
+        kept: columns of the regression.
+        share: 0 leaves them, 1 spreads them as wide as the vectors they foretell.
+    """
+    gram, total = sums.gram[np.ix_(kept, kept)], sums.gram[0, 0]
+    mean, true_mean = gram[0] @ found / total, sums.cross[0] / total  # (d,)
+    width = np.einsum("fd,fg,gd->", found, gram, found, optimize=True) / total - mean @ mean
+    gain = (max(1 - true_mean @ true_mean, 0.0) / max(width, 1e-6)) ** (share / 2)
+    out = gain * found
+    out[0] += (1 - gain) * mean
+    return out
+
+
+def _blocks(pattern: int) -> list[str]:
+    return [name for name, bit in zip(BLOCKS, BITS, strict=True) if pattern & bit]
+
+
+@dataclass(frozen=True)
+class ContentEncoder:
+    """Gives items vectors; small arrays, to be sent to every worker.
+
+    Attributes:
+        layout: the columns.
+        weights: (sets of blocks, columns, d) float32.
+        seen: (blocks,) bool, whether training items had the block.
+    """
+
+    layout: ContentLayout
+    weights: np.ndarray
+    seen: np.ndarray
+
+    def vectors(self, items: pa.Table | pa.RecordBatch) -> tuple[np.ndarray, np.ndarray]:
+        """Encode items.
+
+        Args:
+            items: as in ``ContentLayout.rows``.
+
+        Returns:
+            (N, d) float32 of length 1, zeros where nothing is known, and known (N,) bool.
+        """
+        rows, present = self.layout.rows(items)
+        present &= self.seen
+        pattern = present @ BITS
+        out = np.zeros((len(rows), self.weights.shape[2]), np.float32)
+        for found in np.unique(pattern):
+            chosen = pattern == found
+            out[chosen] = rows[chosen] @ self.weights[found]
+        creator, trusted, _ = self.layout.creator_mean(items)
+        trusted = trusted[:, None]
+        mixed = unit(trusted * creator + (1 - trusted) * unit(out))
+        kinds = 1 + len(self.layout.kinds)
+        speaks = rows[:, self.layout.slices["base"]][:, kinds:].any(axis=1)  # a known language
+        known = (present.any(axis=1) | speaks) & (np.abs(mixed).sum(axis=1) > 0)
+        return mixed * known[:, None], known
+
+
+def trust(support: np.ndarray, prior: float) -> np.ndarray:
+    """How far vectors of that many plays are to be believed, (N,) in [0, 1)."""
+    return support / (support + prior)
+
+
+def blend(met: np.ndarray, content: np.ndarray, support: np.ndarray, prior: float) -> np.ndarray:
+    """Co-occurrence weighted by its plays against content that is worth ``prior`` plays.
+
+    Args:
+        met: (N, d) unit vectors from co-occurrence, zeros where there is none.
+        content: (N, d) unit vectors from content, zeros where nothing is known.
+        support: (N,) plays behind ``met``.
+        prior: plays.
+
+    Returns:
+        (N, d) float32 of length 1, zeros where both are.
+    """
+    evidence = (support * (np.abs(met).sum(axis=1) > 0))[:, None]
+    return unit(evidence * met + prior * content)
+
+
+def save_encoder(encoder: ContentEncoder, uri: str) -> str:
+    """Write arrays and side-car to a folder, the side-car last; returns the arrays' SHA-256."""
+    layout = encoder.layout
+    arrays = {"audio_mean": layout.audio_mean, "audio_std": layout.audio_std, "seen": encoder.seen}
+    packed = save({**arrays, "weights": encoder.weights})
+    digest = hashlib.sha256(packed).hexdigest()
+    about: dict[str, Any] = {"sha256": digest, "config": layout.config.model_dump(mode="json")}
+    about |= {name: list(getattr(layout, name)) for name in WORDS}
+    about |= {"text_size": layout.text_size, "vector_size": layout.vector_size}
+    filesystem, folder = fsspec.core.url_to_fs(uri)
+    filesystem.makedirs(folder, exist_ok=True)
+    for name, content in ((WEIGHTS, packed), (SIDE_CAR, json.dumps(about).encode())):
+        filesystem.pipe_file(f"{folder}/{name}.partial", content)
+        filesystem.mv(f"{folder}/{name}.partial", f"{folder}/{name}")
+    return digest
+
+
+def load_encoder(uri: str) -> ContentEncoder:
+    """Read what ``save_encoder`` wrote.
+
+    Raises:
+        ValueError: the arrays are not those that the side-car speaks of.
+    """
+    filesystem, folder = fsspec.core.url_to_fs(uri)
+    packed = filesystem.cat_file(f"{folder}/{WEIGHTS}")
+    about = json.loads(filesystem.cat_file(f"{folder}/{SIDE_CAR}"))
+    if hashlib.sha256(packed).hexdigest() != about["sha256"]:
+        raise ValueError(f"{uri}: the arrays are not those that {SIDE_CAR} speaks of")
+    arrays = load(packed)
+    layout = ContentLayout(
+        config=ContentConfig.model_validate(about["config"]),
+        audio_mean=arrays["audio_mean"],
+        audio_std=arrays["audio_std"],
+        text_size=about["text_size"],
+        vector_size=about["vector_size"],
+        **{name: tuple(about[name]) for name in WORDS},
+    )
+    return ContentEncoder(layout, arrays["weights"], arrays["seen"])
