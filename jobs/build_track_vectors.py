@@ -61,6 +61,8 @@ class BuildTrackVectors(Settings):
     """Minutes of silence that end a session."""
     window: int = 10
     """Plays before and after a play that count as its neighbours."""
+    fading: float = 0.5
+    """Power of the distance, in places, by which a pair counts less."""
     shift: float = 1.0
     """Shift of the mutual information: the larger, the fewer chance meetings count."""
     smoothing: float = 0.75
@@ -110,16 +112,16 @@ def item_vectors(listens: DataFrame, items: DataFrame, args: BuildTrackVectors) 
     index = indexed(items).persist(StorageLevel.DISK_ONLY)
     plays = listens.join(index.select("item_id", "item"), on="item_id")
     catalogue = describe(index, plays, args.max_contexts)
-    met = neighbourhoods(neighbours(plays, args.session_gap, args.window))
+    met = neighbourhoods(neighbours(plays, args.session_gap, args.window, args.fading))
     rows = index.select("item_id", "item").join(met, on="item", how="left")
     rows = rows.persist(StorageLevel.DISK_ONLY)
     totals = _context_totals(rows, catalogue)
     pmi = PmiRows(catalogue, totals, args.shift, args.smoothing)
     to_vector = _factorise(rows, pmi, args)
     projected = _projected(rows, pmi, to_vector).persist(StorageLevel.DISK_ONLY)
-    start = _blended(projected, catalogue).persist(StorageLevel.DISK_ONLY)
+    start = _blended(projected, catalogue, iv.trust).persist(StorageLevel.DISK_ONLY)
     moved = _sharpened(start, plays, catalogue, args).persist(StorageLevel.DISK_ONLY)
-    return _blended(moved, catalogue)
+    return _blended(moved, catalogue, iv.trust_of_trained)
 
 
 def indexed(items: DataFrame) -> DataFrame:
@@ -268,7 +270,9 @@ def _sharpened(
     return start.mapInArrow(move, "item_id string, item int, fold int, met array<float>")
 
 
-def _blended(projected: DataFrame, catalogue: Catalogue) -> DataFrame:
+def _blended(
+    projected: DataFrame, catalogue: Catalogue, trust: Callable[[np.ndarray], np.ndarray]
+) -> DataFrame:
     """Every item's vector: co-occurrence and content, weighted by what stands behind them."""
     contexts = catalogue.own.shape[1]
     context = projected.sparkSession.sparkContext
@@ -301,7 +305,7 @@ def _blended(projected: DataFrame, catalogue: Catalogue) -> DataFrame:
             for fold in VARIANTS:
                 chosen = batch.filter(pc.equal(batch["fold"], fold))
                 if chosen.num_rows:
-                    yield _blended_batch(chosen, catalogue, fold, *known[fold])
+                    yield _blended_batch(chosen, catalogue, fold, known[fold], trust)
 
     return projected.mapInArrow(
         blend,
@@ -310,13 +314,17 @@ def _blended(projected: DataFrame, catalogue: Catalogue) -> DataFrame:
 
 
 def _blended_batch(
-    batch: pa.RecordBatch, catalogue: Catalogue, fold: int, means: np.ndarray, evidence: np.ndarray
+    batch: pa.RecordBatch,
+    catalogue: Catalogue,
+    fold: int,
+    known: tuple[np.ndarray, np.ndarray],
+    trust: Callable[[np.ndarray], np.ndarray],
 ) -> pa.RecordBatch:
     items, met = batch["item"].to_numpy(), matrix(batch["met"])
     support = catalogue.support_without(fold)[items]
     own = catalogue.own[items]
-    content = iv.content_vectors(own, catalogue.is_creator, means, evidence)
-    vectors = iv.blend(met, content, support)
+    content = iv.content_vectors(own, catalogue.is_creator, *known)
+    vectors = iv.blend(met, content, trust(support))
     heard, described = np.abs(met).sum(axis=1) > 0, np.abs(content).sum(axis=1) > 0
     source = np.select([heard & described, heard], ["blend", "co-occurrence"], "content")
     table = {

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pyarrow as pa
 from pyspark.sql import functions as F
-from pyspark.sql.window import Window
+
+from models.cooccurrence import PLAY, Line, near_pairs, nobody, unpacked
+from models.features import play_weight
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
     from pyspark.sql import Column, DataFrame
 
 FOLDS = 5
 WHOLE = -1  # the "fold" that leaves nobody out
 VARIANTS = (WHOLE, *range(FOLDS))
+MINUTE = 60_000_000  # microseconds
 
 
 def fold_of(user_id: str = "user_id") -> Column:
@@ -20,57 +26,73 @@ def fold_of(user_id: str = "user_id") -> Column:
     return F.pmod(F.xxhash64(F.lit("fold"), F.col(user_id)), F.lit(FOLDS)).cast("int")
 
 
-def neighbours(plays: DataFrame, gap_minutes: float, window: int) -> DataFrame:
+def neighbours(plays: DataFrame, gap_minutes: float, window: int, fading: float) -> DataFrame:
     """Pairs of different items played within ``window`` places of each other in one session.
 
-    One shuffle, by user; a session of n plays gives at most n · window pairs, never n².
+    Two shuffles: plays by user, and then what each task has counted by pair. No row is one play's
+    pair, and none is grouped by item alone, so neither long sessions nor hits make a task heavy.
 
     Args:
-        plays: user_id, item (int), played_at, event_id.
+        plays: user_id, item (int), played_at, event_id, ms_played.
         gap_minutes: a silence that ends a session.
         window: places.
+        fading: power of the distance by which a pair's count is divided.
 
     Returns:
-        item, neighbour (int), fold; each pair in both directions.
+        item, neighbour (int, the larger of the two), fold, count (long, thousandths of a pair).
     """
-    by_user = Window.partitionBy("user_id").orderBy("played_at", "event_id")
-    silence = F.col("played_at").cast("double") - F.lag(F.col("played_at").cast("double")).over(
-        by_user
+    numbers = plays.select(
+        F.xxhash64("user_id").alias("user"),
+        fold_of().alias("fold"),
+        "item",
+        F.unix_micros("played_at").alias("at"),
+        F.col("ms_played").cast("double").alias("ms_played"),
+        "event_id",
     )
-    opens = F.coalesce((silence > gap_minutes * 60).cast("int"), F.lit(0))
-    numbered = plays.withColumn("session", F.sum(opens).over(by_user))
-    later = [
-        F.struct(
-            F.lead("item", d).over(by_user).alias("item"),
-            F.lead("session", d).over(by_user).alias("session"),
-        )
-        for d in range(1, window + 1)
-    ]
-    pairs = (
-        numbered.withColumn("later", F.array(*later))
-        .select("user_id", "item", "session", F.explode("later").alias("next"))
-        .where((F.col("next.session") == F.col("session")) & (F.col("next.item") != F.col("item")))
-        .select("item", F.col("next.item").alias("neighbour"), fold_of().alias("fold"))
+    in_order = numbers.repartition("user").sortWithinPartitions("user", "at", "event_id")
+
+    def count(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        before = nobody()
+        for batch in batches:
+            line = before.then(_line(batch))
+            keys, counts = near_pairs(line, batch.num_rows, gap_minutes * MINUTE, window, fading)
+            small, large, fold = unpacked(keys)
+            columns = {"item": small, "neighbour": large, "fold": fold, "count": counts}
+            yield pa.RecordBatch.from_pydict(columns)
+            before = line.last(window)
+
+    pairs = in_order.drop("event_id").mapInArrow(
+        count, "item int, neighbour int, fold int, count long"
     )
-    swapped = pairs.select(
-        F.col("neighbour").alias("item"), F.col("item").alias("neighbour"), "fold"
+    return pairs.groupBy("item", "neighbour", "fold").agg(F.sum("count").alias("count"))
+
+
+def _line(batch: pa.RecordBatch) -> Line:
+    return Line(
+        user=batch["user"].to_numpy(),
+        fold=batch["fold"].to_numpy().astype(int),
+        item=batch["item"].to_numpy().astype(int),
+        at=batch["at"].to_numpy(),
+        weight=play_weight(batch["ms_played"].to_numpy(zero_copy_only=False)),
     )
-    return pairs.unionByName(swapped)
 
 
 def neighbourhoods(pairs: DataFrame) -> DataFrame:
     """Everything that was played near each item, in one row.
 
     Args:
-        pairs: item, neighbour, fold.
+        pairs: item, neighbour, fold, count, as of ``neighbours``: each pair once.
 
     Returns:
         item, neighbours array<int>, folds array<int>, counts array<float>, of equal lengths.
     """
-    counted = pairs.groupBy("item", "neighbour", "fold").count()
-    met = F.struct("neighbour", "fold", F.col("count").cast("float").alias("count"))
+    swapped = pairs.select(
+        F.col("neighbour").alias("item"), F.col("item").alias("neighbour"), "fold", "count"
+    )
+    met = F.struct("neighbour", "fold", (F.col("count") / PLAY).cast("float").alias("count"))
     return (
-        counted.groupBy("item")
+        pairs.unionByName(swapped)
+        .groupBy("item")
         .agg(F.collect_list(met).alias("met"))
         .select(
             "item",

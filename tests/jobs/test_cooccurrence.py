@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jobs.cooccurrence import FOLDS, fold_of, neighbourhoods, neighbours
+from models.cooccurrence import PLAY
 
 pytestmark = pytest.mark.spark
 
@@ -30,34 +31,39 @@ def pairs_of(spark):
 
     def count(plays, window: int = WINDOW) -> Counter:
         rows = [
-            (user, item, T0 + timedelta(minutes=minutes), f"e{number:02d}")
+            (user, item, T0 + timedelta(minutes=minutes), f"e{number:02d}", None)
             for number, (user, item, minutes) in enumerate(plays)
         ]
-        schema = "user_id string, item int, played_at timestamp, event_id string"
-        found = neighbours(spark.createDataFrame(rows, schema), GAP, window).collect()
-        return Counter((row["item"], row["neighbour"]) for row in found)
+        schema = "user_id string, item int, played_at timestamp, event_id string, ms_played long"
+        # A few rows at a time: sessions go on from one Arrow batch to the next.
+        spark.conf.set("spark.sql.execution.arrow.maxRecordsPerBatch", 3)
+        found = neighbours(spark.createDataFrame(rows, schema), GAP, window, 0.0).collect()
+        spark.conf.unset("spark.sql.execution.arrow.maxRecordsPerBatch")
+        assert all(row["count"] % PLAY == 0 for row in found)
+        counted = Counter()
+        for row in found:
+            counted[row["item"], row["neighbour"]] += row["count"] // PLAY
+        return counted
 
     return count
 
 
-def both_ways(*pairs) -> Counter:
-    return Counter([*pairs, *((right, left) for left, right in pairs)])
+def once(*pairs) -> Counter:
+    return Counter((min(pair), max(pair)) for pair in pairs)
 
 
 def test_neighbours_are_the_different_items_nearby_in_one_session_of_one_user(pairs_of):
     # Both plays of 4 lie within two places of 5; a silence of exactly thirty minutes ends nothing.
-    expected = both_ways((1, 2), (1, 3), (2, 3), (4, 5), (4, 5), (1, 6))
+    expected = once((1, 2), (1, 3), (2, 3), (4, 5), (4, 5), (1, 6))
     assert pairs_of(PLAYS) == expected
 
 
 def test_a_window_of_one_sees_only_the_next_play(pairs_of):
-    assert pairs_of(PLAYS, window=1) == both_ways((1, 2), (2, 3), (4, 5), (1, 6))
+    assert pairs_of(PLAYS, window=1) == once((1, 2), (2, 3), (4, 5), (1, 6))
 
 
 def test_plays_of_one_moment_are_ordered_by_their_ids(pairs_of):
-    assert pairs_of([("u0", 1, 0), ("u0", 2, 0), ("u0", 3, 0)], window=1) == both_ways(
-        (1, 2), (2, 3)
-    )
+    assert pairs_of([("u0", 1, 0), ("u0", 2, 0), ("u0", 3, 0)], window=1) == once((1, 2), (2, 3))
 
 
 def by_hand(plays, window: int) -> Counter:
@@ -77,7 +83,7 @@ def by_hand(plays, window: int) -> Counter:
                     for _, other in session[place + 1 : place + 1 + window]
                     if other != item
                 ]
-    return both_ways(*found)
+    return once(*found)
 
 
 def test_pairs_are_those_that_two_loops_find(pairs_of):
@@ -97,14 +103,18 @@ def test_pairs_are_those_that_two_loops_find(pairs_of):
 
 
 def test_every_item_gets_one_row_of_what_was_near_it(spark):
-    pairs = [(1, 2, 0), (1, 2, 0), (1, 2, 4), (1, 3, 0), (2, 1, 0)]
-    frame = spark.createDataFrame(pairs, "item int, neighbour int, fold int")
+    pairs = [(1, 2, 0, 3_000), (1, 2, 4, 1_000), (1, 3, 0, 500)]
+    frame = spark.createDataFrame(pairs, "item int, neighbour int, fold int, count long")
     found = {row["item"]: row for row in neighbourhoods(frame).collect()}
     met = {
         item: sorted(zip(row["neighbours"], row["folds"], row["counts"], strict=True))
         for item, row in found.items()
     }
-    assert met == {1: [(2, 0, 2.0), (2, 4, 1.0), (3, 0, 1.0)], 2: [(1, 0, 1.0)]}
+    assert met == {
+        1: [(2, 0, 3.0), (2, 4, 1.0), (3, 0, 0.5)],
+        2: [(1, 0, 3.0), (1, 4, 1.0)],
+        3: [(1, 0, 0.5)],
+    }
 
 
 def test_a_user_has_one_fold_and_the_folds_are_of_like_size(spark):

@@ -134,21 +134,28 @@ def test_a_creator_counts_the_more_the_more_plays_it_has():
     assert little[0] < 0.2
 
 
-def test_a_blend_is_content_without_plays_and_co_occurrence_with_many():
+def test_a_blend_is_content_where_a_vector_is_not_trusted():
     met, content = np.array([[1.0, 0.0]]), np.array([[0.0, 1.0]])
-    assert_allclose(iv.blend(met, content, np.array([0])), content)
-    assert_allclose(iv.blend(met, content, np.array([1_000_000])), met, atol=1e-4)
-    halfway = iv.blend(met, content, np.array([iv.CONTENT_PRIOR]))
-    assert_allclose(halfway, unit(np.ones((1, 2))), atol=1e-6)
+    assert_allclose(iv.blend(met, content, np.array([0.0])), content)
+    assert_allclose(iv.blend(met, content, np.array([1.0])), met)
+    assert_allclose(iv.blend(met, content, np.array([0.5])), unit(np.ones((1, 2))), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("trust", "half"), [(iv.trust, iv.CONTENT_PRIOR), (iv.trust_of_trained, iv.TRAINED_PRIOR)]
+)
+def test_trust_grows_with_plays_from_none_to_whole(trust, half):
+    found = trust(np.array([0.0, half, 1_000_000.0]))
+    assert_allclose(found, [0, 0.5, 1], atol=1e-4)
 
 
 def test_plays_without_a_vector_do_not_weaken_content():
     content = np.array([[0.0, 1.0]])
-    assert_allclose(iv.blend(np.zeros((1, 2)), content, np.array([50])), content)
+    assert_allclose(iv.blend(np.zeros((1, 2)), content, np.array([0.9])), content)
 
 
 def test_a_blend_of_nothing_is_zero():
-    assert not iv.blend(np.zeros((1, 2)), np.zeros((1, 2)), np.array([3])).any()
+    assert not iv.blend(np.zeros((1, 2)), np.zeros((1, 2)), np.array([0.4])).any()
 
 
 def test_an_alignment_finds_the_map_from_one_space_to_the_other():

@@ -1,0 +1,94 @@
+"""Who is played near whom: pairs of neighbouring plays, counted in whole numbers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+PLAY = 1_000  # what a whole play beside another counts: sums of integers are exact in any order
+BITS = 30  # of an item's number
+FOLD_BITS = 3
+
+
+@dataclass(frozen=True)
+class Line:
+    """Plays in order, by user and then by time; all arrays (P,).
+
+    Attributes:
+        user: int64, any number that is one user's.
+        fold: int64, the user's fold.
+        item: int64, less than 2^30.
+        at: int64, microseconds.
+        weight: float64, how much the play counts.
+    """
+
+    user: np.ndarray
+    fold: np.ndarray
+    item: np.ndarray
+    at: np.ndarray
+    weight: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.user)
+
+    def last(self, plays: int) -> Line:
+        """The end of the line."""
+        return Line(*(values[max(len(self) - plays, 0) :] for values in self._columns()))
+
+    def then(self, other: Line) -> Line:
+        """This line and another behind it."""
+        pairs = zip(self._columns(), other._columns(), strict=True)
+        return Line(*(np.concatenate(pair) for pair in pairs))
+
+    def _columns(self) -> tuple[np.ndarray, ...]:
+        return self.user, self.fold, self.item, self.at, self.weight
+
+
+def nobody() -> Line:
+    """A line without plays."""
+    whole = np.zeros(0, np.int64)
+    return Line(whole, whole, whole, whole, np.zeros(0))
+
+
+def near_pairs(
+    line: Line, new: int, gap: float, window: int, fading: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Count pairs of different items within ``window`` places of each other in one session.
+
+    A session of n plays has less than n times ``window`` pairs, never n².
+
+    Args:
+        line: plays, of which the first were counted before.
+        new: pairs count whose later play is among so many at the end.
+        gap: microseconds of silence that end a session.
+        window: places.
+        fading: power of the distance, in places, by which a pair's count is divided.
+
+    Returns:
+        keys (K,) int64, ascending, for ``unpacked``; counts (K,) int64, in thousandths.
+    """
+    opens = np.r_[False, (np.diff(line.user) != 0) | (np.diff(line.at) > gap)]
+    session = np.cumsum(opens[: len(line)])
+    keys, counts = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
+    for distance in range(1, min(window, len(line) - 1) + 1):
+        later = np.arange(max(len(line) - new, distance), len(line))
+        earlier = later - distance
+        met = (session[later] == session[earlier]) & (line.item[later] != line.item[earlier])
+        later, earlier = later[met], earlier[met]
+        small = np.minimum(line.item[later], line.item[earlier])
+        large = np.maximum(line.item[later], line.item[earlier])
+        keys.append((small << (BITS + FOLD_BITS)) | (large << FOLD_BITS) | line.fold[later])
+        weight = line.weight[later] * line.weight[earlier] / distance**fading
+        counts.append(np.rint(weight * PLAY).astype(np.int64))
+    unique, place = np.unique(np.concatenate(keys), return_inverse=True)
+    total = np.zeros(len(unique), np.int64)
+    np.add.at(total, place, np.concatenate(counts))
+    return unique, total
+
+
+def unpacked(keys: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The smaller item, the larger item and the fold of each key, int32."""
+    small, large = keys >> (BITS + FOLD_BITS), (keys >> FOLD_BITS) & ((1 << BITS) - 1)
+    fold = keys & ((1 << FOLD_BITS) - 1)
+    return small.astype(np.int32), large.astype(np.int32), fold.astype(np.int32)
