@@ -20,7 +20,7 @@ from models.layout import VECTOR_SIZE
 from schemas.arrow import matrix
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from pyspark.sql import DataFrame, SparkSession
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Shipped:
-    """Names of the files.
+    """Paths of the files, or names of files that Spark has sent.
 
     Attributes:
         vectors: by fold (or WHOLE), the item vectors made without it.
@@ -61,14 +61,18 @@ class Shipped:
 
     def item_ids(self) -> pa.Array:
         """(items,) text."""
-        file = pa.ipc.open_file(pa.memory_map(SparkFiles.get(self.ids)))
+        file = pa.ipc.open_file(pa.memory_map(_path(self.ids)))
         return file.read_all()["item_id"].combine_chunks()
 
 
 def _mapped(name: str) -> np.ndarray:
     """A file's numbers where they lie; a write, which PyTorch wants to be able to, stays ours."""
-    found: np.ndarray = np.load(SparkFiles.get(name), mmap_mode="c")
+    found: np.ndarray = np.load(_path(name), mmap_mode="c")
     return found
+
+
+def _path(name: str) -> str:
+    return name if Path(name).is_absolute() else SparkFiles.get(name)
 
 
 def item_index(spark: SparkSession, lake: Lakehouse, batch: Batch) -> DataFrame:
@@ -111,37 +115,63 @@ def ship_items(
     creator = order["creator"].fill_null(-1).to_numpy().astype(np.int64)
     whole = read(spark, lake, "track_vectors", batch)
     held_out = read(spark, lake, "training_vectors", batch) if set(folds) != {WHOLE} else whole
-    vectors, creators = {}, {}
+    vectors = {}
     for fold in folds:
         some = whole if fold == WHOLE else held_out.where(F.col("fold") == fold)
         known = some.select("item_id", "vector").join(index.select("item_id", "item"), on="item_id")
         table = known.select("item", "vector").toArrow()
-        dense = np.zeros((len(creator), VECTOR_SIZE), np.float32)
+        vectors[fold] = np.zeros((len(creator), VECTOR_SIZE), np.float32)
         if table.num_rows:  # nobody else may have played anything
-            dense[table["item"].to_numpy()] = matrix(table["vector"])
-        vectors[fold] = _ship(spark, f"vectors_{fold}", dense)
-        centres = creator_vectors(dense, creator, int(creator.max(initial=-1)) + 1)
-        creators[fold] = _ship(spark, f"creators_{fold}", centres)
+            vectors[fold][table["item"].to_numpy()] = matrix(table["vector"])
     duration = order["duration_ms"].to_numpy().astype(np.float64)
+    # The folder goes with the session, which sends a name once, whatever is in the file.
+    place = Path(SparkFiles.getRootDirectory()).parent / f"items-{uuid.uuid4().hex}"
+    return sent(spark, saved(place, vectors, creator, duration, order["item_id"].combine_chunks()))
+
+
+def saved(
+    folder: Path,
+    vectors: Mapping[int, np.ndarray],
+    creator_of_item: np.ndarray,
+    duration_of_item: np.ndarray,
+    ids: pa.Array,
+) -> Shipped:
+    """Write the files into a new folder, the creators' vectors among them."""
+    folder.mkdir(parents=True)
+    creators = int(creator_of_item.max(initial=-1)) + 1
+    centres = {
+        fold: creator_vectors(rows, creator_of_item, creators) for fold, rows in vectors.items()
+    }
+    table = pa.table({"item_id": ids})
+    place = str(folder / f"{folder.name}-ids.arrow")
+    with pa.OSFile(place, "wb") as file, pa.ipc.new_file(file, table.schema) as writer:
+        writer.write_table(table)
+
+    def save(what: str, values: np.ndarray) -> str:
+        path = folder / f"{folder.name}-{what}.npy"
+        np.save(path, values)
+        return str(path)
+
     return Shipped(
-        vectors=vectors,
-        creators=creators,
-        creator_of_item=_ship(spark, "creator_of_item", creator),
-        duration_of_item=_ship(spark, "duration_of_item", duration),
-        ids=_ship(spark, "item_ids", order["item_id"].combine_chunks()),
+        vectors={fold: save(f"vectors-{fold}", rows) for fold, rows in vectors.items()},
+        creators={fold: save(f"creators-{fold}", rows) for fold, rows in centres.items()},
+        creator_of_item=save("creator_of_item", creator_of_item),
+        duration_of_item=save("duration_of_item", duration_of_item),
+        ids=place,
     )
 
 
-def _ship(spark: SparkSession, what: str, values: np.ndarray | pa.Array) -> str:
-    place = Path(SparkFiles.getRootDirectory()).parent  # goes with the session
-    # A session ships a name once, whatever is in the file.
-    file = place / f"{what}-{uuid.uuid4().hex}"
-    if isinstance(values, np.ndarray):
-        with file.open("wb") as target:
-            np.save(target, values)
-    else:
-        table = pa.table({"item_id": values})
-        with pa.OSFile(str(file), "wb") as target, pa.ipc.new_file(target, table.schema) as writer:
-            writer.write_table(table)
-    spark.sparkContext.addFile(str(file))
-    return file.name
+def sent(spark: SparkSession, files: Shipped) -> Shipped:
+    """Let Spark send the files to every worker."""
+
+    def send(path: str) -> str:
+        spark.sparkContext.addFile(path)
+        return Path(path).name
+
+    return Shipped(
+        vectors={fold: send(path) for fold, path in files.vectors.items()},
+        creators={fold: send(path) for fold, path in files.creators.items()},
+        creator_of_item=send(files.creator_of_item),
+        duration_of_item=send(files.duration_of_item),
+        ids=send(files.ids),
+    )
