@@ -75,10 +75,9 @@ class BucketFeatures:
             return self._tables(bucket, {})
         people = Told(told, users, self.layout)
         plays = None if played is None else Plays.of(played, users, self.shipped.item_ids())
-        made = {
-            "user_features": self._features(users, people, plays, before),
-            "user_sequences": self._sequences(users, plays, before),
-        }
+        made = {"user_features": self._features(users, people, plays, before)}
+        if self.sequence_length:
+            made["user_sequences"] = self._sequences(users, plays, before)
         if self.cuts and plays is not None:
             made["training_examples"] = self._examples(users, people, plays)
         return self._tables(bucket, made)
@@ -123,7 +122,7 @@ class BucketFeatures:
             parts.append(pa.table({"user_id": users.take(pa.array(row)), **columns}))
         if not parts:
             return {}
-        both = pa.concat_tables(parts)
+        both = pa.concat_tables(parts, promote_options="default")
         moments = np.full(len(both), _micros(self.as_of))
         return {"as_of": _times(moments), **{name: both[name] for name in both.column_names}}
 
@@ -160,9 +159,12 @@ class BucketFeatures:
         return pa.table({**_columns(rows, moments), "targets": _targets(plays, cuts)})
 
     def _tables(self, bucket: int, made: Mapping[str, Mapping[str, pa.Array]]) -> dict:
-        names = ["user_sequences", "user_features"]
-        if self.cuts:
-            names.insert(0, "training_examples")
+        wanted = {
+            "training_examples": self.cuts,
+            "user_sequences": self.sequence_length,
+            "user_features": 1,
+        }
+        names = [name for name, size in wanted.items() if size]
         return {name: self._table(name, bucket, made.get(name, {})) for name in names}
 
     def _table(self, name: str, bucket: int, columns: Mapping[str, pa.Array]) -> pa.Table:
@@ -176,7 +178,7 @@ class BucketFeatures:
             "bucket": pa.array(np.full(count, bucket, np.int32)),
         }
         every = {**columns, **same}
-        rows = pa.table([every[column] for column in schema.names], schema=schema)
+        rows = pa.table({column: every[column] for column in schema.names}).cast(schema)
         return rows.sort_by("user_id") if name != "training_examples" else rows
 
 

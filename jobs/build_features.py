@@ -68,7 +68,7 @@ class BuildFeatures(Settings):
     cuts: int = 4
     """Training examples per user at beginnings of sessions, and as many more at other plays."""
     sequence_length: int = 256
-    """Plays in the sequence of a user, the last ones."""
+    """Plays in the sequence of a user, the last ones; 0 for no sequences."""
 
 
 @entry_point

@@ -200,7 +200,7 @@ def _histories(events: Events, queries: int) -> Histories:
     np.minimum.at(first, events.query, events.at)
     behind = (last[events.query] - events.at) / DAY
     plays = [
-        np.bincount(events.query, events.weight * decay(behind, half_life), queries)
+        np.bincount(events.query, events.weight * decay(behind, half_life), queries).astype(float)
         for half_life in HALF_LIVES.values()
     ]
     return Histories(np.where(last == NEVER, NEVER, first), last, np.stack(plays, axis=1))

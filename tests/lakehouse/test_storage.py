@@ -88,7 +88,9 @@ def test_only_tables_of_many_batches_are_cut_by_batch(lake, table, partitions):
 
 def test_a_table_made_before_pins_were_kept_is_kept_from_now_on(lake):
     schema = contract("steps").arrow_schema
-    DeltaTable.create(lake.table_uri("steps"), schema=schema, configuration={"delta.appendOnly": "false"})
+    DeltaTable.create(
+        lake.table_uri("steps"), schema=schema, configuration={"delta.appendOnly": "false"}
+    )
     found = lake.ensure("steps").metadata().configuration
     assert found.items() >= {**TABLE_PROPERTIES, "delta.appendOnly": "false"}.items()
     version = lake.ensure("steps").version()
