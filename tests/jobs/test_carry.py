@@ -9,6 +9,7 @@ from deltalake import write_deltalake
 from numpy.testing import assert_allclose
 
 from jobs.build_features import main
+from jobs.carry import touched_users
 from jobs.cooccurrence import FOLDS
 from lakehouse.storage import Lakehouse
 from models.features import unit
@@ -184,19 +185,27 @@ def test_a_refresh_that_reads_news_alone_gives_the_rows_of_a_full_one(served):
     assert users == sorted({*STILL, *touched, "changed", "picker", "silent", "later", "only picks"})
 
 
-def test_a_refresh_to_an_earlier_moment_computes_everybody(served):
+def test_everybody_is_computed_where_rows_do_not_follow_from_the_rows_before(served, spark):
     lake, batch_id = served
-    found = refreshed(lake, batch_id, T2, buckets=2)
-    assert plays_read(lake) == len(EARLY + NEWS)
-    assert_same(found, refreshed(lake, batch_id, T2, buckets=3))
-
-
-def test_another_creator_of_an_item_lets_everybody_be_computed(served):
-    lake, batch_id = served
-    items = lake.read("items", lake.batches.get(batch_id)).to_pylist()
+    before = lake.batches.get(batch_id)
+    settings = before.recipe["features"]
+    items = lake.read("items", before).to_pylist()
     items[0]["creator_id"] = "c3"
     write_deltalake(lake.open("items"), rows("items", items), mode="overwrite")
-    buckets = lake.batches.get(batch_id).recipe["features"]["buckets"]
-    found = refreshed(lake, batch_id, T2, buckets)
-    assert plays_read(lake) == len(EARLY + NEWS)
-    assert len(found["user_features"])
+    others = {
+        "an earlier moment": (before, before.changed(as_of=before.as_of - DAY), settings),
+        "other buckets": (before, before, settings | {"buckets": 99}),
+        "longer sequences": (before, before, settings | {"sequence_length": 1}),
+        "no sequences yet": (
+            before.changed(
+                tables={name: v for name, v in before.tables.items() if name != "user_sequences"}
+            ),
+            before,
+            settings,
+        ),
+        "another creator of an item": (before, before.changed(parents=pins(lake)), settings),
+    }
+    found = {name: touched_users(spark, lake, *given) for name, given in others.items()}
+    assert found == dict.fromkeys(others)
+    nobody = touched_users(spark, lake, before, before, settings)
+    assert nobody.count() == 0
