@@ -369,6 +369,7 @@ def spark_on_this_machine(args: Features) -> Iterator[SparkSession]:
         "spark.sql.execution.arrow.maxRecordsPerBatch": "100000",
         "spark.eventLog.enabled": "true",
         "spark.eventLog.compress": "false",
+        "spark.eventLog.rolling.enabled": "false",
         "spark.eventLog.dir": str(args.folder / "log"),
     }
     (args.folder / "log").mkdir(parents=True, exist_ok=True)
@@ -434,6 +435,26 @@ def grow(args: Features, spark: SparkSession) -> None:
         said(program="ours", events=events, seconds=took, driver_mb=round(peak), heap=args.memory)
 
 
+def slowest_task(log: Path) -> None:
+    """Say of each stage of the last run how long its slowest task took beside the median one."""
+    tasks: dict[int, list[int]] = {}
+    for line in log.open():
+        event = json.loads(line)
+        if event["Event"] == "SparkListenerTaskEnd":
+            took = event["Task Metrics"]["Executor Run Time"]
+            tasks.setdefault(event["Stage ID"], []).append(took)
+    for stage in sorted(tasks)[-2:]:
+        took = sorted(tasks[stage])
+        median = took[len(took) // 2]
+        said(
+            stage=stage,
+            tasks=len(took),
+            median_ms=median,
+            slowest_ms=took[-1],
+            ratio=round(took[-1] / median, 2),
+        )
+
+
 def said(**line: Any) -> None:
     """Print a line of JSON."""
     print(json.dumps(line), flush=True)
@@ -445,7 +466,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = Features.parse(argv)
     torch.set_num_threads(CORES)
     with spark_on_this_machine(args) as spark:
+        log = args.folder / "log" / spark.sparkContext.applicationId
         (grow if args.sizes else compare)(args, spark)
+    slowest_task(log)
 
 
 if __name__ == "__main__":
