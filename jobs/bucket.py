@@ -198,24 +198,25 @@ def _everyone(played: pa.Table | None, told: pa.Table | None, before: Before | N
 def _columns(rows: Rows, moments: np.ndarray) -> dict[str, pa.Array]:
     """Feature rows and what is kept of their histories, as columns."""
     histories = rows.histories
-    silent = histories.last == NEVER
-    half_lives = histories.plays.shape[1]
-    offsets = pa.array(np.arange(len(silent) + 1, dtype=np.int32) * half_lives)
-    plays = pa.ListArray.from_arrays(
-        offsets, pa.array(histories.plays.reshape(-1)), mask=pa.array(silent)
-    )
+    heard = histories.last != NEVER
     return {
         "as_of": _times(moments),
         "features": list_column(rows.features),
         "present": list_column(rows.present),
-        "first_played_at": _times(histories.first, silent),
-        "last_played_at": _times(histories.last, silent),
-        "decayed_plays": plays,
+        "played_between": _lists(np.stack([histories.first, histories.last], axis=1), heard),
+        "decayed_plays": _lists(histories.plays, heard),
     }
 
 
-def _times(at: np.ndarray, unknown: np.ndarray | None = None) -> pa.Array:
-    return pa.array(at, mask=unknown).cast(MICROS)
+def _lists(rows: np.ndarray, filled: np.ndarray) -> pa.ListArray:
+    """The rows of a matrix as lists, empty ones where they are not to be filled."""
+    ends = np.cumsum(filled * rows.shape[1])
+    offsets = pa.array(np.concatenate([[0], ends]).astype(np.int32))
+    return pa.ListArray.from_arrays(offsets, pa.array(rows[filled].reshape(-1)))
+
+
+def _times(at: np.ndarray) -> pa.Array:
+    return pa.array(at).cast(MICROS)
 
 
 def _micros(moment: datetime) -> int:

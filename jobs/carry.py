@@ -71,7 +71,8 @@ class Carried:
         """
         rows, sequences = (self._rows(table, bucket) for table in TABLES)
         changed = _is_in(rows["user_id"], blocks.get(TOUCHED))
-        there = pc.or_(rows["last_played_at"].is_valid(), _is_in(rows["user_id"], blocks.get(TOLD)))
+        played = pc.greater(pc.list_value_length(rows["played_between"]), 0)
+        there = pc.or_(played, _is_in(rows["user_id"], blocks.get(TOLD)))
         rows = rows.filter(pc.and_not(there, changed)).combine_chunks()
         same = pc.invert(_is_in(sequences["user_id"], blocks.get(TOUCHED)))
         users = pa.chunked_array(rows["user_id"]).combine_chunks()
@@ -90,16 +91,14 @@ def _is_in(ids: pa.ChunkedArray, block: pa.Table | None) -> pa.ChunkedArray:
 
 
 def _as_rows(rows: pa.Table) -> Rows:
+    heard = pc.list_value_length(rows["played_between"]).to_numpy() > 0
+    times = np.full((len(rows), 2), NEVER, np.int64)
     plays = np.zeros((len(rows), len(HALF_LIVES)))
-    stored = rows["decayed_plays"].combine_chunks()
-    plays[stored.is_valid().to_numpy(zero_copy_only=False)] = (
-        stored.drop_null().flatten().to_numpy().reshape(-1, len(HALF_LIVES))
-    )
-    first, last = (
-        rows[name].cast(pa.int64()).fill_null(NEVER).to_numpy()
-        for name in ("first_played_at", "last_played_at")
-    )
-    return Rows(matrix(rows["features"]), matrix(rows["present"]), Histories(first, last, plays))
+    for values, name in ((times, "played_between"), (plays, "decayed_plays")):
+        stored = rows[name].combine_chunks().flatten().to_numpy()
+        values[heard] = stored.reshape(-1, values.shape[1])
+    histories = Histories(times[:, 0], times[:, 1], plays)
+    return Rows(matrix(rows["features"]), matrix(rows["present"]), histories)
 
 
 def touched_users(
