@@ -1,10 +1,10 @@
 """Write, audit, publish: rows become visible in one commit, after the gate, or not at all.
 
-Spark's tables are staged as Parquet, checked, and committed by ``delta-spark``. What is made of NumPy
-arrays, by Ray's workers and by the tasks of the feature job, is written by them as Parquet files into
-the table's folder, where no reader looks before the commit names them, and the driver makes that one
-commit. Each of the functions here may be repeated after a
-crash at any point: a batch's partition is replaced as a whole, never added to.
+Spark's tables are staged as Parquet, checked, and committed by ``delta-spark``. What is made of
+NumPy arrays, by Ray's workers and by the tasks of the feature job, is written by them as Parquet
+files into the table's folder, where no reader looks before the commit names them, and the driver
+makes that one commit. Each of the functions here may be repeated after a crash at any point: a
+batch's partition is replaced as a whole, never added to.
 """
 
 from __future__ import annotations
