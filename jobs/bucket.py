@@ -1,4 +1,4 @@
-"""One bucket of users: their plays and profiles, as Arrow tables, into feature rows."""
+"""One bucket of users: their plays and profiles, as Arrow tables, into rows of three tables."""
 
 from __future__ import annotations
 
@@ -7,48 +7,30 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
-from pyspark import SparkFiles
+import pyarrow.compute as pc
 
 from jobs.cooccurrence import WHOLE
-from models.features import (
-    DAYS_PER_YEAR,
-    SECONDS_PER_DAY,
-    Events,
-    FeatureBuilder,
-    Profiles,
-    creator_vectors,
-    play_weight,
-)
+from jobs.cuts import Cuts, choose_cuts
+from jobs.plays import Plays
+from jobs.profiles import Told
+from jobs.sequences import last_plays
+from models.events import NEVER, SECOND
 from schemas.arrow import list_column
 from schemas.contract import contract
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from datetime import datetime
 
+    from jobs.carry import Before, Carried
+    from jobs.shipping import Shipped
+    from models.events import Events, Rows
+    from models.features import FeatureBuilder
     from models.layout import FeatureLayout
 
-# Rows of both tables, which differ in what may be null: whoever is no example has no targets.
-ROW_SCHEMA = pa.schema(
-    {
-        field.name: field.type
-        for table in ("user_features", "training_examples")
-        for field in contract(table).arrow_schema
-        if field.name != "batch_id"
-    }
-)
-
-
-@dataclass(frozen=True)
-class Cuts:
-    """Past moments of some users: row ``user`` of the profiles, and where in the plays.
-
-    A cut's history is plays[start:at], its targets plays[at:stop]; all arrays (C,) int64.
-    """
-
-    user: np.ndarray
-    start: np.ndarray
-    at: np.ndarray
-    stop: np.ndarray
+PLAYS, TOLD, TOUCHED = "plays", "told", "touched"  # kinds of blocks
+MICROS = pa.timestamp("us", tz="UTC")
+MINUTE = 60 * SECOND
 
 
 @dataclass(frozen=True)
@@ -56,226 +38,198 @@ class BucketFeatures:
     """The function that Spark applies to each bucket.
 
     Attributes:
+        batch_id: the batch.
         layout: the groups.
         as_of: the batch's moment.
-        creators: number of creators.
-        horizon_days, session_gap, cuts: as in the job's settings.
-        vectors: by fold (or WHOLE), the shipped file of the item vectors made without it.
-        creator_of_item: the shipped file of each item's creator.
+        horizon_days, session_gap, cuts, sequence_length: as in the job's settings.
+        shipped: vectors and what else each worker maps.
+        carried: the rows that a refresh begins with; None where everything is computed.
     """
 
+    batch_id: str
     layout: FeatureLayout
     as_of: datetime
-    creators: int
     horizon_days: float
     session_gap: float
     cuts: int
-    vectors: dict[int, str]
-    creator_of_item: str
+    sequence_length: int
+    shipped: Shipped
+    carried: Carried | None = None
     _builders: dict[int, FeatureBuilder] = field(default_factory=dict)
 
-    def __call__(self, plays: pa.Table, told: pa.Table) -> pa.Table:
-        """Feature rows of one bucket: everyone at ``as_of``, then the training examples.
+    def __call__(self, bucket: int, blocks: Mapping[str, pa.Table]) -> dict[str, pa.Table]:
+        """Rows of one bucket.
 
         Args:
-            plays: the bucket's plays, as ``build_features`` selects them.
-            told: one row per user of the bucket.
+            bucket: its number.
+            blocks: by kind; plays and profiles as ``build_features`` selects them, and in a
+                refresh the ids of those whose plays have changed.
+
+        Returns:
+            by name of the table; training examples only if there are to be any.
         """
-        plays = plays.sort_by(
-            [("user_id", "ascending"), ("played_at", "ascending"), ("event_id", "ascending")]
-        )
-        told = told.sort_by("user_id")
-        user = np.searchsorted(
-            told["user_id"].to_numpy(zero_copy_only=False).astype(str),
-            plays["user_id"].to_numpy(zero_copy_only=False).astype(str),
-        )
-        everyone = self._everyone(plays, told, user)
-        examples = self._examples(plays, told, user)
-        return pa.concat_tables([everyone, *examples])
+        played, told = blocks.get(PLAYS), blocks.get(TOLD)
+        before = self.carried.open(bucket, blocks) if self.carried else None
+        users = _everyone(played, told, before)
+        if not len(users):
+            return self._tables(bucket, {})
+        people = Told(told, users, self.layout)
+        plays = None if played is None else Plays.of(played, users, self.shipped.item_ids())
+        made = {"user_features": self._features(users, people, plays, before)}
+        if self.sequence_length:
+            made["user_sequences"] = self._sequences(users, plays, before)
+        if self.cuts and plays is not None:
+            made["training_examples"] = self._examples(users, people, plays)
+        return self._tables(bucket, made)
 
     def _builder(self, fold: int) -> FeatureBuilder:
         if fold not in self._builders:
-            vectors = np.load(SparkFiles.get(self.vectors[fold]), mmap_mode="r")
-            creator = np.load(SparkFiles.get(self.creator_of_item))
-            centres = creator_vectors(vectors, creator, self.creators)
-            self._builders[fold] = FeatureBuilder(self.layout, vectors, centres)
+            self._builders[fold] = self.shipped.builder(self.layout, fold)
         return self._builders[fold]
 
-    def _everyone(self, plays: pa.Table, told: pa.Table, user: np.ndarray) -> pa.Table:
-        moment = np.full(told.num_rows, self.as_of.timestamp())
-        events = self._events(plays, np.arange(plays.num_rows), user, moment[user])
-        profiles = self._profiles(told, np.arange(told.num_rows), moment)
-        features, present = self._builder(WHOLE).rows(events, profiles, told.num_rows)
-        return self._table(told, moment, features, present, None, np.ones(told.num_rows))
-
-    def _examples(self, plays: pa.Table, told: pa.Table, user: np.ndarray) -> list[pa.Table]:
-        at = plays["played_at"].to_numpy()
-        cuts = choose_cuts(user, at, self.session_gap * 60, self.cuts, self.horizon_days)
-        fold = told["fold"].to_numpy()
-        share = 1.0 / np.maximum(np.bincount(cuts.user, minlength=told.num_rows), 1)
-        made = []
-        for held_out in np.unique(fold[cuts.user]):
-            of = np.flatnonzero(fold[cuts.user] == held_out)
-            chosen = Cuts(cuts.user[of], cuts.start[of], cuts.at[of], cuts.stop[of])
-            made.append(self._fold_examples(plays, told, chosen, int(held_out), share))
-        return made
-
-    def _fold_examples(
-        self, plays: pa.Table, told: pa.Table, cuts: Cuts, fold: int, share: np.ndarray
-    ) -> pa.Table:
-        moment = plays["played_at"].to_numpy()[cuts.at]
-        length = cuts.at - cuts.start
-        query = np.repeat(np.arange(len(length)), length)
-        begin = np.repeat(cuts.start - np.concatenate([[0], np.cumsum(length)[:-1]]), length)
-        history = np.arange(length.sum()) + begin
-        # What was learned only after the moment was not known then, whenever it was played.
-        known = plays["ingested_at"].to_numpy()[history] <= moment[query]
-        query, history = query[known], history[known]
-        events = self._events(plays, history, query, moment[query])
-        profiles = self._profiles(told, cuts.user, moment)
-        features, present = self._builder(fold).rows(events, profiles, len(moment))
-        ids = plays["item_id"].to_numpy(zero_copy_only=False)
-        targets = [list(dict.fromkeys(ids[a:b])) for a, b in zip(cuts.at, cuts.stop, strict=True)]
-        rows = told.take(pa.array(cuts.user))
-        return self._table(rows, moment, features, present, targets, share[cuts.user])
-
-    def _events(
-        self, plays: pa.Table, chosen: np.ndarray, query: np.ndarray, moment: np.ndarray
-    ) -> Events:
-        rows = plays.take(pa.array(chosen))
-        at = rows["played_at"].to_numpy()
-        seconds = at.astype(np.int64)
-        # 1970 began on a Thursday.
-        return Events(
-            query=query,
-            item=rows["item"].to_numpy().astype(np.int64),
-            creator=rows["creator"].to_numpy().astype(np.int64),
-            age=np.maximum(moment - at, 0.0) / SECONDS_PER_DAY,
-            weight=play_weight(rows["ms_played"].to_numpy(zero_copy_only=False).astype(float)),
-            hour=(seconds // 3600) % 24,
-            weekday=(seconds // 86_400 + 3) % 7,
-            kind=self._codes(rows, "item_kind", "kind"),
-            surface=self._codes(rows, "surface", "surface"),
-            device=self._codes(rows, "device", "device"),
-        )
-
-    def _codes(self, rows: pa.Table, column: str, group: str) -> np.ndarray:
-        """The group's column for each value, -1 where there is no value."""
-        encoded = rows[column].combine_chunks().dictionary_encode()
-        words = self.layout[group].index(encoded.dictionary.to_pylist())
-        indices = encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False)
-        return np.append(words, -1)[indices]
-
-    def _profiles(self, told: pa.Table, users: np.ndarray, moment: np.ndarray) -> Profiles:
-        rows = told.take(pa.array(users))
-        year = 1970 + moment / SECONDS_PER_DAY / DAYS_PER_YEAR
-        born = rows["birth_year"].to_numpy(zero_copy_only=False).astype(float)
-        registered = rows["registered_at"].to_numpy(zero_copy_only=False).astype(float)
-        # A profile says nothing about moments before it was made.
-        known = ~(registered > moment)
-        return Profiles(
-            country=_where(known, rows["country"]),
-            language=_where(known, rows["language"]),
-            subscription=_where(known, rows["subscription"]),
-            age=np.where(known, np.floor(year - born), np.nan),
-            account_age=np.where(known, (moment - registered) / SECONDS_PER_DAY, np.nan),
-            picked_items=_picks(rows, "picked_item", moment),
-            picked_creators=_picks(rows, "picked_creator", moment),
-        )
-
-    def _table(
-        self,
-        rows: pa.Table,
-        moment: np.ndarray,
-        features: np.ndarray,
-        present: np.ndarray,
-        targets: list[list[str]] | None,
-        weight: np.ndarray,
-    ) -> pa.Table:
-        micros = np.round(moment * 1e6).astype(np.int64)
-        columns = {
-            "user_id": rows["user_id"],
-            "bucket": rows["bucket"].cast(pa.int32()),
-            "as_of": pa.array(micros).cast(pa.timestamp("us", tz="UTC")),
-            "validation": rows["validation"],
-            "fold": rows["fold"].cast(pa.int32()),
-            "weight": pa.array(weight.astype(np.float32)),
-            "features": list_column(features),
-            "present": list_column(present),
-            "targets": _targets(targets, len(moment)),
+    def _features(
+        self, users: pa.Array, people: Told, plays: Plays | None, before: Before | None
+    ) -> dict[str, pa.Array]:
+        """Rows for everyone at ``as_of``: computed, or brought there from where they were."""
+        moments = np.full(len(users), _micros(self.as_of))
+        builder = self._builder(WHOLE)
+        if before is None:
+            everyone = np.arange(len(users))
+            rows = builder.rows(self._events(plays), people.at(everyone, moments), moments)
+            return {"user_id": users, **_columns(rows, moments)}
+        kept = pc.index_in(before.users, users).to_numpy()
+        fresh = np.setdiff1d(np.arange(len(users)), kept)
+        events = self._events(plays)
+        events = events.take(np.arange(len(events.at)), np.searchsorted(fresh, events.query))
+        parts = {
+            "fresh": builder.rows(events, people.at(fresh, moments[fresh]), moments[fresh]),
+            "kept": builder.later(before.rows, people.at(kept, moments[kept]), moments[kept]),
         }
-        return pa.table(columns, schema=ROW_SCHEMA)
+        columns = [_columns(rows, moments[: len(rows.features)]) for rows in parts.values()]
+        both = pa.concat_tables([pa.table(part) for part in columns])
+        whose = users.take(pa.array(np.concatenate([fresh, kept])))
+        return {"user_id": whose, **{name: both[name] for name in both.column_names}}
+
+    def _events(self, plays: Plays | None) -> Events:
+        return Plays.no_events() if plays is None else plays.events(self.layout, self.shipped)
+
+    def _sequences(
+        self, users: pa.Array, plays: Plays | None, before: Before | None
+    ) -> dict[str, pa.Array]:
+        parts = [] if before is None else [before.sequences]
+        if plays is not None:
+            row, columns = last_plays(plays, self.sequence_length, self.shipped.durations())
+            parts.append(pa.table({"user_id": users.take(pa.array(row)), **columns}))
+        if not parts:
+            return {}
+        both = pa.concat_tables(parts, promote_options="default")
+        moments = np.full(len(both), _micros(self.as_of))
+        return {"as_of": _times(moments), **{name: both[name] for name in both.column_names}}
+
+    def _examples(self, users: pa.Array, people: Told, plays: Plays) -> dict[str, pa.Array]:
+        gap = round(self.session_gap * MINUTE)
+        cuts = choose_cuts(plays.user, plays.at, gap, self.cuts, self.horizon_days)
+        share = 1.0 / np.maximum(np.bincount(cuts.user, minlength=len(users)), 1)
+        fold = plays.column("fold")[cuts.at]
+        events = self._events(plays)
+        made = [
+            self._fold_examples(plays, people, events, cuts.take(np.flatnonzero(fold == one)))
+            for one in np.unique(fold)
+        ]
+        if not made:
+            return {}
+        chosen = cuts.take(np.argsort(fold, kind="stable"))
+        both = pa.concat_tables(made)
+        told = {
+            "user_id": users.take(pa.array(chosen.user)),
+            "validation": pa.array(plays.column("validation")[chosen.at].astype(bool)),
+            "fold": pa.array(np.sort(fold, kind="stable").astype(np.int32)),
+            "weight": pa.array(share[chosen.user].astype(np.float32)),
+        }
+        return {**told, **{name: both[name] for name in both.column_names}}
+
+    def _fold_examples(self, plays: Plays, people: Told, events: Events, cuts: Cuts) -> pa.Table:
+        moments = plays.at[cuts.at]
+        query, history = cuts.history
+        # What was learned only after the moment was not known then, whenever it was played.
+        known = plays.column("learned")[history] <= moments[query]
+        then = events.take(history[known], query[known])
+        fold = int(plays.column("fold")[cuts.at[0]])
+        rows = self._builder(fold).rows(then, people.at(cuts.user, moments), moments)
+        return pa.table({**_columns(rows, moments), "targets": _targets(plays, cuts)})
+
+    def _tables(self, bucket: int, made: Mapping[str, Mapping[str, pa.Array]]) -> dict:
+        wanted = {
+            "training_examples": self.cuts,
+            "user_sequences": self.sequence_length,
+            "user_features": 1,
+        }
+        names = [name for name, size in wanted.items() if size]
+        return {name: self._table(name, bucket, made.get(name, {})) for name in names}
+
+    def _table(self, name: str, bucket: int, columns: Mapping[str, pa.Array]) -> pa.Table:
+        """Rows as the contract has them; none where there are no columns."""
+        schema = contract(name).arrow_schema
+        if not columns:
+            return schema.empty_table()
+        count = len(columns["user_id"])
+        same = {
+            "batch_id": pa.array([self.batch_id]).take(pa.array(np.zeros(count, np.int64))),
+            "bucket": pa.array(np.full(count, bucket, np.int32)),
+        }
+        every = {**columns, **same}
+        rows = pa.table({column: every[column] for column in schema.names}).cast(schema)
+        return rows.sort_by("user_id") if name != "training_examples" else rows
 
 
-def choose_cuts(
-    user: np.ndarray, at: np.ndarray, gap: float, most: int, horizon_days: float
-) -> Cuts:
-    """Moments to learn from: the beginnings of sessions, and some plays within.
-
-    Args:
-        user: (E,) int64, ascending; whose play each is.
-        at: (E,) float64 seconds, ascending within a user.
-        gap: seconds of silence that end a session.
-        most: cuts at beginnings of sessions, and cuts at other plays, per user.
-        horizon_days: days after the cut in which the targets lie.
-
-    Returns:
-        cuts with at least one play before them; the cut's own play is its first target.
-    """
-    plays = np.arange(len(user))
-    first = np.r_[True, user[1:] != user[:-1]] if len(user) else np.zeros(0, bool)
-    start = np.maximum.accumulate(np.where(first, plays, 0)) if len(user) else plays
-    begins = np.r_[False, np.diff(at) > gap] & ~first if len(user) else first
-    # Of plays at one moment only the first can be a cut: its history lies before it in time.
-    later = np.r_[False, np.diff(at) > 0] & ~first if len(user) else first
-    cut = np.union1d(
-        _some(np.flatnonzero(begins), user, at, most),
-        _some(np.flatnonzero(later & ~begins), user, at, most),
-    ).astype(np.int64)
-    end = at[cut] + horizon_days * SECONDS_PER_DAY
-    stop = _after(user, at, user[cut], end)
-    return Cuts(user=user[cut], start=start[cut], at=cut, stop=stop)
+def _everyone(played: pa.Table | None, told: pa.Table | None, before: Before | None) -> pa.Array:
+    """Whoever has played or told us anything, in order."""
+    found = [] if before is None else [before.users]
+    if played is not None:
+        found.append(played["user_id"].combine_chunks().dictionary)
+    if told is not None:
+        found.append(pc.cast(told["user_id"].combine_chunks(), told["user_id"].type.value_type))
+    if not found:
+        return pa.array([], pa.string())
+    unique = pc.unique(pa.chunked_array(found))
+    return unique.take(pc.array_sort_indices(unique))
 
 
-def _some(plays: np.ndarray, user: np.ndarray, at: np.ndarray, most: int) -> np.ndarray:
-    """At most so many plays of each user, drawn by hash, so that more plays move no others."""
-    drawn = plays[np.lexsort((_scatter(at[plays]), user[plays]))]
-    rank = np.arange(len(drawn)) - np.searchsorted(user[drawn], user[drawn])
-    return drawn[rank < most]
+def _columns(rows: Rows, moments: np.ndarray) -> dict[str, pa.Array]:
+    """Feature rows and what is kept of their histories, as columns."""
+    histories = rows.histories
+    heard = histories.last != NEVER
+    return {
+        "as_of": _times(moments),
+        "features": list_column(rows.features),
+        "present": list_column(rows.present),
+        "played_between": _lists(np.stack([histories.first, histories.last], axis=1), heard),
+        "decayed_plays": _lists(histories.plays, heard),
+    }
 
 
-def _scatter(at: np.ndarray) -> np.ndarray:
-    """A number that looks random and depends on nothing but the play."""
-    mixed = at.astype(np.int64).astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
-    return mixed ^ (mixed >> np.uint64(29))
+def _lists(rows: np.ndarray, filled: np.ndarray) -> pa.ListArray:
+    """The rows of a matrix as lists, empty ones where they are not to be filled."""
+    ends = np.cumsum(filled * rows.shape[1])
+    offsets = pa.array(np.concatenate([[0], ends]).astype(np.int32))
+    return pa.ListArray.from_arrays(offsets, pa.array(rows[filled].reshape(-1)))
 
 
-def _after(user: np.ndarray, at: np.ndarray, whose: np.ndarray, until: np.ndarray) -> np.ndarray:
-    """For each (user, moment) the place after that user's last play up to the moment."""
-    if not len(user):
-        return np.zeros(0, np.int64)
-    base = at.min()
-    width = at.max() - base + 1.0
-    place = user * width + (at - base)
-    limit = whose * width + np.minimum(until - base, width - 0.5)
-    return np.searchsorted(place, limit, side="right")
+def _times(at: np.ndarray) -> pa.Array:
+    return pa.array(at).cast(MICROS)
 
 
-def _where(known: np.ndarray, column: pa.ChunkedArray) -> list[str | None]:
-    return [value if keep else None for keep, value in zip(known, column.to_pylist(), strict=True)]
+def _micros(moment: datetime) -> int:
+    return round(moment.timestamp() * SECOND)
 
 
-def _picks(rows: pa.Table, column: str, moment: np.ndarray) -> list[list[int]]:
-    """The picks that were made before each row's moment."""
-    found = []
-    for times, chosen, now in zip(
-        rows["picked_at"].to_pylist(), rows[column].to_pylist(), moment, strict=True
-    ):
-        pairs = zip(times or [], chosen or [], strict=True)
-        found.append([index for time, index in pairs if time < now and index >= 0])
-    return found
-
-
-def _targets(targets: list[list[str]] | None, rows: int) -> pa.ListArray:
-    kind = pa.list_(pa.string())
-    return pa.nulls(rows, kind) if targets is None else pa.array(targets, kind)
+def _targets(plays: Plays, cuts: Cuts) -> pa.ListArray:
+    """What was played next after each cut, in order, each item once."""
+    cut, play = cuts.future
+    ids = plays.item_ids(play)
+    encoded = ids.dictionary_encode()
+    word = encoded.indices.to_numpy()
+    cell = cut * max(len(encoded.dictionary), 1) + word
+    first = np.sort(np.unique(cell, return_index=True)[1])
+    offsets = np.searchsorted(cut[first], np.arange(len(cuts.at) + 1))
+    return pa.ListArray.from_arrays(pa.array(offsets.astype(np.int32)), ids.take(pa.array(first)))

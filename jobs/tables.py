@@ -12,6 +12,7 @@ from schemas.spark import spark_schema
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from datetime import datetime
 
     from pyspark.sql import Column, DataFrame, SparkSession
 
@@ -79,6 +80,10 @@ def join(
 
 def known_listens(spark: SparkSession, lake: Lakehouse, batch: Batch) -> DataFrame:
     """The plays that had happened and were known at the batch's moment."""
-    moment = F.lit(batch.as_of)
-    listens = read(spark, lake, "listens", batch)
-    return listens.where((F.col("played_at") < moment) & (F.col("ingested_at") <= moment))
+    return read(spark, lake, "listens", batch).where(known_at(batch.as_of))
+
+
+def known_at(moment: datetime) -> Column:
+    """Whether a play had happened and was known at a moment."""
+    now = F.lit(moment)
+    return (F.col("played_at") < now) & (F.col("ingested_at") <= now)

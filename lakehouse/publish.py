@@ -1,9 +1,10 @@
 """Write, audit, publish: rows become visible in one commit, after the gate, or not at all.
 
-Spark's tables are staged as Parquet, checked, and committed by ``delta-spark``; Ray's workers
-write their Parquet files into the table's folder, where no reader looks before the commit names
-them, and the driver makes that one commit. Each of the functions here may be repeated after a
-crash at any point: a batch's partition is replaced as a whole, never added to.
+Spark's tables are staged as Parquet, checked, and committed by ``delta-spark``. What is made of
+NumPy arrays, by Ray's workers and by the tasks of the feature job, is written by them as Parquet
+files into the table's folder, where no reader looks before the commit names them, and the driver
+makes that one commit. Each of the functions here may be repeated after a crash at any point: a
+batch's partition is replaced as a whole, never added to.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import json
 import time
 from typing import TYPE_CHECKING, Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 from deltalake import CommitProperties, Transaction
 from deltalake.transaction import AddAction
@@ -75,7 +77,34 @@ def publish_frame(lake: Lakehouse, table: str, frame: DataFrame, batch: Batch) -
     return verdict.rows
 
 
-def publish_files(lake: Lakehouse, table: str, files: Sequence[str], batch: Batch) -> int:
+def write_file(lake: Lakehouse, table: str, name: str, rows: pa.Table) -> None:
+    """Put one Parquet file into a table's folder, where no reader looks before a commit names it.
+
+    May be repeated: the file is whole or not there at all.
+
+    Args:
+        lake: the lakehouse.
+        table: name of the contract.
+        name: path relative to the table's folder.
+        rows: with the columns and types of the contract.
+    """
+    place = f"{lake.table_uri(table)}/{name}"
+    schema = contract(table).arrow_schema
+    scalars = [field.name for field in schema if not pa.types.is_list(field.type)]
+    lake.filesystem.makedirs(place.rsplit("/", 1)[0], exist_ok=True)
+    with lake.filesystem.open(f"{place}.partial", "wb") as file:
+        # Dictionaries and ranges of the numbers of vectors take time and save nothing.
+        pq.write_table(rows, file, use_dictionary=scalars, write_statistics=scalars)
+    lake.filesystem.mv(f"{place}.partial", place)
+
+
+def publish_files(
+    lake: Lakehouse,
+    table: str,
+    files: Sequence[str],
+    batch: Batch,
+    spark: SparkSession | None = None,
+) -> int:
     """Audit and commit Parquet files that already lie in a table's folder; returns their rows.
 
     The files hold every column of the contract, ``batch_id`` included, and become all that the
@@ -86,6 +115,7 @@ def publish_files(lake: Lakehouse, table: str, files: Sequence[str], batch: Batc
         table: name of the contract.
         files: paths relative to the table's folder.
         batch: the batch they belong to.
+        spark: checks more rows than fit into memory.
 
     Raises:
         GateError: a check failed; the table is as it was.
@@ -94,7 +124,7 @@ def publish_files(lake: Lakehouse, table: str, files: Sequence[str], batch: Batc
     require_writable(lake, batch)
     root = lake.table_uri(table)
     target = lake.ensure(table)
-    verdict = audit(lake, table, batch.batch_id, [f"{root}/{name}" for name in files], spark=None)
+    verdict = audit(lake, table, batch.batch_id, [f"{root}/{name}" for name in files], spark)
     write_report(lake, batch.batch_id)
     verdict.require(lake.report_uri(batch.batch_id))
     require_writable(lake, batch)

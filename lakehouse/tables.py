@@ -120,6 +120,12 @@ class UserFeatures(Table):
     name = "user_features"
 
 
+class UserSequences(Table):
+    """The last plays of each user, oldest first."""
+
+    name = "user_sequences"
+
+
 class TrainingExamples(Table):
     """Features as they were, and what came next."""
 

@@ -58,9 +58,8 @@ def load_model(uri: str, layout: FeatureLayout | None = None) -> UserModel:
     if hashlib.sha256(weights).hexdigest() != side_car["sha256"]:
         raise ValueError(f"{uri}: the weights are not those that {SIDE_CAR} speaks of")
     config = UserModelConfig.model_validate(side_car["config"])
-    if layout is not None and config.layout != layout:
-        differences = "; ".join(config.layout.differences(layout))
-        raise ValueError(f"{uri} reads feature rows of another layout: {differences}")
+    if layout is not None and (differences := config.layout.differences(layout)):
+        raise ValueError(f"{uri} reads feature rows of another layout: {'; '.join(differences)}")
     model = UserModel(config)
     model.load_state_dict(load(weights))
     return model.eval()

@@ -7,92 +7,28 @@ A history is summed with exponential half-lives instead of hard windows::
 so that one event can be added in O(d), in any order, and a batch over all events gives the same
 number. A row here is a *query*: one user at one moment ``as_of``; the caller passes only what was
 known then.
+
+Sums are kept as of a history's last play. To go on to a later moment T multiplies them all by
+2^(-(T - t_last) / h), which turns no direction and moves no share: without new plays only the
+amounts of a row change, and ``FeatureBuilder.later`` gives the row of a full computation.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from scipy import sparse
 
+from models.events import DAY, NEVER, Histories, Rows
 from models.layout import AGE_BANDS, HALF_LIVES, LONGEST
+from models.sums import weighted_sums
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
+    from models.events import Events, Profiles
     from models.layout import FeatureLayout
 
-FULL_PLAY_MS = 30_000  # a play of half a minute counts whole, as streams are counted
-SKIP_WEIGHT = 0.1  # of a play that ended at once
 FAVOURITES = 5  # creators
-SECONDS_PER_DAY = 86_400.0
-DAYS_PER_YEAR = 365.2425
-
-
-@dataclass(frozen=True)
-class Events:
-    """Plays, each of one query; all arrays (E,).
-
-    Attributes:
-        query: int64, row of the query that the play counts for.
-        item: int64, row of the item in the vector matrix; -1 where it has no vector.
-        creator: int64, dense index of the item's creator; -1 where unknown.
-        age: float64, days from the play to the query's moment, never negative.
-        weight: float64, how much the play counts.
-        hour: int64, hour of the day, UTC.
-        weekday: int64, 0 for Monday.
-        kind, surface, device: int64, columns of those groups; -1 where unknown.
-    """
-
-    query: np.ndarray
-    item: np.ndarray
-    creator: np.ndarray
-    age: np.ndarray
-    weight: np.ndarray
-    hour: np.ndarray
-    weekday: np.ndarray
-    kind: np.ndarray
-    surface: np.ndarray
-    device: np.ndarray
-
-    def take(self, chosen: np.ndarray, query: np.ndarray, age: np.ndarray) -> Events:
-        """Some of the plays, for other queries at other moments."""
-        rest = ("item", "creator", "weight", "hour", "weekday", "kind", "surface", "device")
-        return Events(query=query, age=age, **{name: getattr(self, name)[chosen] for name in rest})
-
-
-@dataclass(frozen=True)
-class Profiles:
-    """What each query's user has told us; lists of Q entries.
-
-    Attributes:
-        country, language, subscription: text, None where untold.
-        age: years, NaN where untold.
-        account_age: days since registration, NaN where unknown.
-        picked_items, picked_creators: indices of onboarding picks, empty where there are none.
-    """
-
-    country: Sequence[str | None]
-    language: Sequence[str | None]
-    subscription: Sequence[str | None]
-    age: np.ndarray
-    account_age: np.ndarray
-    picked_items: Sequence[Sequence[int]]
-    picked_creators: Sequence[Sequence[int]]
-
-
-def play_weight(ms_played: np.ndarray) -> np.ndarray:
-    """How much a play counts: 1 from half a minute on or where nobody measured, less for a skip.
-
-    Args:
-        ms_played: (E,) float64, NaN where unknown.
-
-    Returns:
-        (E,) float64 in [SKIP_WEIGHT, 1].
-    """
-    return np.where(np.isnan(ms_played), 1.0, np.clip(ms_played / FULL_PLAY_MS, SKIP_WEIGHT, 1.0))
+Part = tuple[np.ndarray, np.ndarray]  # values (Q, w) of a group, and for whom it is known (Q,) bool
 
 
 def decay(age: np.ndarray, half_life: float) -> np.ndarray:
@@ -103,10 +39,9 @@ def decay(age: np.ndarray, half_life: float) -> np.ndarray:
 def creator_vectors(vectors: np.ndarray, creator_of_item: np.ndarray, creators: int) -> np.ndarray:
     """Mean vector of each creator's items, (creators, d) float32 of length 1 or 0."""
     known = np.flatnonzero(creator_of_item >= 0)
-    shape = (creators, len(creator_of_item))
-    ones = np.ones(len(known), np.float32)
-    owner = sparse.csr_matrix((ones, (creator_of_item[known], known)), shape=shape)
-    return unit(owner @ vectors)
+    order = known[np.argsort(creator_of_item[known], kind="stable")]
+    ones = np.ones(len(order), np.float32)
+    return unit(weighted_sums(vectors, order, creator_of_item[order], ones, creators))
 
 
 def unit(rows: np.ndarray) -> np.ndarray:
@@ -129,150 +64,192 @@ class FeatureBuilder:
         self._vectors = vectors
         self._creators = creators
 
-    def rows(
-        self, events: Events, profiles: Profiles, queries: int
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Compute feature rows.
+    def rows(self, events: Events, profiles: Profiles, moments: np.ndarray) -> Rows:
+        """Feature rows, zeros where a group is missing.
 
         Args:
-            events: plays that were known at each query's moment.
+            events: plays that were known at their query's moment.
             profiles: what each query's user has told us by then.
-            queries: number of rows.
-
-        Returns:
-            features (Q, layout.width) float32, and present (Q, groups) float32 of 0 and 1.
+            moments: (Q,) int64 microseconds.
         """
-        features = np.zeros((queries, self.layout.width), np.float32)
-        present = np.zeros((queries, len(self.layout.groups)), np.float32)
+        queries = len(moments)
+        events = events.in_order()
+        histories = _histories(events, queries)
+        heard = histories.last != NEVER
+        behind = (histories.last[events.query] - events.at) / DAY
+        by_creator = _by_creator(events, behind, len(self._creators))
+        amounts = np.zeros((queries, self.layout["amounts"].width))
+        amounts[:, STILL] = _variety(events, queries, by_creator)
+        amounts[:, MOVING] = _moving(histories, moments)
         parts = {
-            **self._tastes(events, queries),
-            "creators": self._favourites(events, queries),
-            "onboarding": self._onboarding(profiles),
-            "amounts": _amounts(events, queries),
-            **self._habits(events, queries),
+            **self._tastes(events, behind, queries),
+            "creators": self._favourites(by_creator, queries),
+            "amounts": (amounts, heard),
+            **self._habits(events, behind, queries),
             **self._told(profiles),
         }
-        for position, group in enumerate(self.layout.groups):
-            values, known = parts[group.name]
-            features[:, group.slice] = np.where(known[:, None], values, 0.0)
-            present[:, position] = known
-        return features, present
+        features = np.zeros((queries, self.layout.width), np.float32)
+        present = np.zeros((queries, len(self.layout.groups)), np.float32)
+        self._put(parts, features, present)
+        return Rows(features, present, histories)
 
-    def _tastes(self, events: Events, queries: int) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-        with_vector = events.item >= 0
+    def later(self, rows: Rows, profiles: Profiles, moments: np.ndarray) -> Rows:
+        """The rows of the same plays at later moments, as a full computation would give them.
+
+        Args:
+            rows: as they were, with their histories.
+            profiles: what each user has told us by the new moment.
+            moments: (Q,) int64 microseconds.
+        """
+        features, present = rows.features.copy(), rows.present.copy()
+        amounts = features[:, self.layout["amounts"].slice].astype(np.float64)
+        amounts[:, MOVING] = _moving(rows.histories, moments)
+        heard = rows.histories.last != NEVER
+        self._put({"amounts": (amounts, heard), **self._told(profiles)}, features, present)
+        return Rows(features, present, rows.histories)
+
+    def _put(self, parts: dict[str, Part], features: np.ndarray, present: np.ndarray) -> None:
+        for position, group in enumerate(self.layout.groups):
+            if group.name in parts:
+                values, known = parts[group.name]
+                features[:, group.slice] = np.where(known[:, None], values, 0.0)
+                present[:, position] = known
+
+    def _tastes(self, events: Events, behind: np.ndarray, queries: int) -> dict[str, Part]:
+        heard = events.item >= 0
+        item, owner = events.item[heard], events.query[heard]
         found = {}
         for name, half_life in HALF_LIVES.items():
-            # Shifting a query's ages by its youngest scales its sum, which is then set to length 1:
-            # it keeps a history of years ago from vanishing in float32.
-            weight = events.weight * decay(events.age - _youngest(events, queries), half_life)
-            spread = sparse.csr_matrix(
-                (weight[with_vector], (events.query[with_vector], events.item[with_vector])),
-                shape=(queries, len(self._vectors)),
-            )
-            total = np.asarray(spread @ self._vectors)  # (Q, d)
-            found[name] = unit(total), np.linalg.norm(total, axis=1) > 0
+            # As of the last play, for a history of years ago would vanish in float32.
+            weight = (events.weight * decay(behind, half_life))[heard]
+            found[name] = _direction(weighted_sums(self._vectors, item, owner, weight, queries))
         return found
 
-    def _favourites(self, events: Events, queries: int) -> tuple[np.ndarray, np.ndarray]:
-        counts = _creator_counts(events, queries, len(self._creators))
+    def _favourites(self, by_creator: Pairs, queries: int) -> Part:
         # Rounded, for equal creators must not change places with the order of their plays.
-        order = np.lexsort((counts.col, -counts.data.round(9), counts.row))
-        row, column, weight = counts.row[order], counts.col[order], counts.data[order]
-        first = np.searchsorted(row, np.arange(queries))
-        rank = np.arange(len(row)) - first[row]
-        top = rank < FAVOURITES
-        chosen = sparse.csr_matrix((weight[top], (row[top], column[top])), shape=counts.shape)
-        total = np.asarray(chosen @ self._creators)
-        return unit(total), np.linalg.norm(total, axis=1) > 0
+        order = np.lexsort((by_creator.column, -by_creator.weight.round(9), by_creator.query))
+        query = by_creator.query[order]
+        rank = np.arange(len(query)) - np.searchsorted(query, query)
+        top = order[rank < FAVOURITES]
+        return _direction(
+            weighted_sums(
+                self._creators,
+                by_creator.column[top],
+                by_creator.query[top],
+                by_creator.weight[top],
+                queries,
+            )
+        )
 
-    def _onboarding(self, profiles: Profiles) -> tuple[np.ndarray, np.ndarray]:
-        total = _sums(profiles.picked_items, self._vectors)
-        total += _sums(profiles.picked_creators, self._creators)
-        return unit(total), np.linalg.norm(total, axis=1) > 0
-
-    def _habits(self, events: Events, queries: int) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-        weight = events.weight * decay(events.age - _youngest(events, queries), LONGEST)
+    def _habits(self, events: Events, behind: np.ndarray, queries: int) -> dict[str, Part]:
+        weight = events.weight * decay(behind, LONGEST)
         found = {}
         for name in ("hour", "weekday", "kind", "surface", "device"):
             column = getattr(events, name)
-            known = column >= 0
             width = self.layout[name].width
-            cell = events.query[known] * width + column[known]
+            known = column >= 0
+            cell = (events.query * width + column)[known]
             shares = np.bincount(cell, weight[known], queries * width).astype(float)
             shares = shares.reshape(queries, width)
             total = shares.sum(axis=1, keepdims=True)
             found[name] = np.divide(shares, total, out=shares, where=total > 0), total[:, 0] > 0
         return found
 
-    def _told(self, profiles: Profiles) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-        found = {}
+    def _told(self, profiles: Profiles) -> dict[str, Part]:
+        found = {"onboarding": self._onboarding(profiles)}
         for name in ("country", "language", "subscription"):
-            values: Sequence[str | None] = getattr(profiles, name)
-            known = np.array([value is not None for value in values], bool)
-            found[name] = np.eye(self.layout[name].width)[self.layout[name].index(values)], known
+            column = getattr(profiles, name)
+            found[name] = np.eye(self.layout[name].width)[column], column >= 0
         band = np.searchsorted(AGE_BANDS, np.nan_to_num(profiles.age), side="right")
         found["age"] = np.eye(len(AGE_BANDS) + 1)[band], ~np.isnan(profiles.age)
-        known = ~np.isnan(profiles.account_age)
         days = np.maximum(np.nan_to_num(profiles.account_age), 0.0)
-        found["account_age"] = np.log1p(days)[:, None], known
+        found["account_age"] = np.log1p(days)[:, None], ~np.isnan(profiles.account_age)
         return found
 
-
-def _youngest(events: Events, queries: int) -> np.ndarray:
-    """For each event the age of the youngest event of its query, (E,)."""
-    youngest = np.full(queries, np.inf)
-    np.minimum.at(youngest, events.query, events.age)
-    return youngest[events.query]
-
-
-def _creator_counts(events: Events, queries: int, creators: int) -> sparse.coo_matrix:
-    known = events.creator >= 0
-    weight = events.weight * decay(events.age - _youngest(events, queries), LONGEST)
-    counts = sparse.csr_matrix(
-        (weight[known], (events.query[known], events.creator[known])), shape=(queries, creators)
-    )
-    return counts.tocoo()
+    def _onboarding(self, profiles: Profiles) -> Part:
+        queries = len(profiles.age)
+        total = np.zeros((queries, self._vectors.shape[1]), np.float32)
+        picks = ((self._vectors, profiles.pick_item), (self._creators, profiles.pick_creator))
+        for matrix, column in picks:
+            known = column >= 0
+            ones = np.ones(known.sum(), np.float32)
+            total += weighted_sums(matrix, column[known], profiles.pick_query[known], ones, queries)
+        return _direction(total)
 
 
-def _sums(picks: Sequence[Sequence[int]], vectors: np.ndarray) -> np.ndarray:
-    """Sum of the picked rows of a matrix, for each query, (Q, d)."""
-    owner = np.repeat(np.arange(len(picks)), [len(chosen) for chosen in picks])
-    column = np.array([index for chosen in picks for index in chosen], np.int64)
-    picked = sparse.csr_matrix(
-        (np.ones(len(column)), (owner, column)), shape=(len(picks), len(vectors))
-    )
-    return np.asarray(picked @ vectors)
+MOVING = [0, 1, 2, 6, 7]  # columns of layout.AMOUNTS that change with time alone
+STILL = [3, 4, 5]  # and those that only a play changes
 
 
-def _amounts(events: Events, queries: int) -> tuple[np.ndarray, np.ndarray]:
-    """How much, how varied and how recent, (Q, 8); the columns are ``layout.AMOUNTS``."""
-    plays = np.bincount(events.query, minlength=queries)
-    decayed = [
-        np.bincount(events.query, events.weight * decay(events.age, half_life), queries)
+class Pairs(NamedTuple):
+    """Weight by query and column, in that order; all arrays (N,)."""
+
+    query: np.ndarray
+    column: np.ndarray
+    weight: np.ndarray
+
+
+def _direction(total: np.ndarray) -> Part:
+    return unit(total), np.linalg.norm(total, axis=1) > 0
+
+
+def _histories(events: Events, queries: int) -> Histories:
+    last = np.full(queries, NEVER, np.int64)
+    first = np.full(queries, np.iinfo(np.int64).max)
+    np.maximum.at(last, events.query, events.at)
+    np.minimum.at(first, events.query, events.at)
+    behind = (last[events.query] - events.at) / DAY
+    plays = [
+        np.bincount(events.query, events.weight * decay(behind, half_life), queries).astype(float)
         for half_life in HALF_LIVES.values()
     ]
-    pairs = np.unique(np.stack([events.query, events.item]), axis=1)
-    distinct = np.bincount(pairs[0], minlength=queries)
-    youngest, oldest = np.full(queries, np.inf), np.zeros(queries)
-    np.minimum.at(youngest, events.query, events.age)
-    np.maximum.at(oldest, events.query, events.age)
-    heard = plays > 0
+    return Histories(np.where(last == NEVER, NEVER, first), last, np.stack(plays, axis=1))
+
+
+def _moving(histories: Histories, moments: np.ndarray) -> np.ndarray:
+    """The amounts that change with time alone, (Q, 5), as MOVING has them."""
+    heard = histories.last != NEVER
+    since_last, since_first = (
+        np.where(heard, np.maximum(moments - at, 0), 0) / DAY
+        for at in (histories.last, histories.first)
+    )
+    decayed = [
+        np.log1p(plays * decay(since_last, half_life))
+        for plays, half_life in zip(histories.plays.T, HALF_LIVES.values(), strict=True)
+    ]
+    return np.stack([*decayed, np.log1p(since_last), np.log1p(since_first)], axis=1)
+
+
+def _by_creator(events: Events, behind: np.ndarray, creators: int) -> Pairs:
+    known = events.creator >= 0
+    weight = (events.weight * decay(behind, LONGEST))[known]
+    cell = (events.query * max(creators, 1) + events.creator)[known]
+    order = np.argsort(cell, kind="stable")
+    cell = cell[order]
+    begins = np.flatnonzero(np.diff(cell, prepend=-1))
+    total = np.add.reduceat(weight[order], begins) if len(cell) else weight
+    query, column = np.divmod(cell[begins], max(creators, 1))
+    return Pairs(query, column, total)
+
+
+def _variety(events: Events, queries: int, by_creator: Pairs) -> np.ndarray:
+    """The amounts that only a play changes, (Q, 3), as STILL has them."""
+    plays = np.bincount(events.query, minlength=queries)
+    width = int(events.item.max(initial=0)) + 2
+    cell = np.sort(events.query * width + events.item + 1)
+    distinct = np.bincount(cell[np.diff(cell, prepend=-1) > 0] // width, minlength=queries)
     columns = [
-        *(np.log1p(total) for total in decayed),
         np.log1p(distinct),
         distinct / np.maximum(plays, 1),
-        _evenness(events, queries),
-        np.log1p(np.where(heard, youngest, 0.0)),
-        np.log1p(oldest),
+        _evenness(by_creator, queries),
     ]
-    return np.stack(columns, axis=1), heard
+    return np.stack(columns, axis=1)
 
 
-def _evenness(events: Events, queries: int) -> np.ndarray:
+def _evenness(by_creator: Pairs, queries: int) -> np.ndarray:
     """Entropy of the shares of creators over its largest possible value, (Q,) in [0, 1]."""
-    counts = _creator_counts(events, queries, int(events.creator.max(initial=0)) + 1)
-    total = np.bincount(counts.row, counts.data, queries)
-    share = counts.data / total[counts.row]
-    entropy = -np.bincount(counts.row, share * np.log(share), queries)
-    creators = np.bincount(counts.row, minlength=queries)
+    total = np.bincount(by_creator.query, by_creator.weight, queries)
+    share = by_creator.weight / total[by_creator.query]
+    entropy = -np.bincount(by_creator.query, share * np.log(share), queries)
+    creators = np.bincount(by_creator.query, minlength=queries)
     return np.divide(entropy, np.log(np.maximum(creators, 2)))

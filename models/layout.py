@@ -1,4 +1,4 @@
-"""The layout of a feature row: named groups, where each lies, and what its columns mean.
+"""The layout of a feature row: named groups, where each lies, what its columns mean, their units.
 
 The layout is data. A batch carries it, so that whoever reads a row knows its groups, and a model
 refuses rows of another layout.
@@ -6,13 +6,13 @@ refuses rows of another layout.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
 VECTOR_SIZE = 80  # of item vectors
 HALF_LIVES = {"taste_7d": 7.0, "taste_30d": 30.0, "taste_180d": 180.0}  # days
@@ -20,18 +20,24 @@ LONGEST = 180.0  # days; half-life of whatever describes habits
 OTHER = "other"
 UNTOLD = ""
 AGE_BANDS = (18, 25, 35, 45, 55, 65)  # first year of each band but the youngest
-AMOUNTS = (
-    "log plays at 7 days",
-    "log plays at 30 days",
-    "log plays at 180 days",
-    "log distinct items",
-    "distinct items per play",
-    "evenness over creators",
-    "log days since the last play",
-    "log days since the first play",
-)
+AMOUNTS = {  # what each column says, and its unit
+    "log plays at 7 days": "log(1 + plays)",
+    "log plays at 30 days": "log(1 + plays)",
+    "log plays at 180 days": "log(1 + plays)",
+    "log distinct items": "log(1 + items)",
+    "distinct items per play": "items per play",
+    "evenness over creators": "share of the largest entropy",
+    "log days since the last play": "log(1 + days)",
+    "log days since the first play": "log(1 + days)",
+}
+ACCOUNT_AGE = {"log days since registration": "log(1 + days)"}
 
 Kind = Literal["vector", "amounts", "distribution", "category"]
+UNITS: dict[Kind, str] = {
+    "vector": "dimensionless",
+    "distribution": "share of plays",
+    "category": "one of",
+}
 
 
 class Group(BaseModel):
@@ -44,6 +50,25 @@ class Group(BaseModel):
     """How the columns are read: a unit vector, amounts, shares that add up to 1, or one of many."""
     start: int
     columns: Annotated[tuple[str, ...], Field(min_length=1)]
+    units: tuple[str, ...] = ()
+    """One for all columns or one for each; none in layouts that are older than this field."""
+
+    @model_validator(mode="after")
+    def _one_unit_or_one_each(self) -> Self:
+        if len(self.units) not in (0, 1, self.width):
+            raise ValueError(f"group {self.name} has {len(self.units)} units, {self.width} columns")
+        return self
+
+    def unit(self, column: str) -> str | None:
+        """The unit of a column; None where the layout does not say."""
+        if len(self.units) <= 1:
+            return next(iter(self.units), None)
+        return self.units[self.columns.index(column)]
+
+    def fits(self, other: Group) -> bool:
+        """Whether both lie in the same place and mean the same, as far as both say."""
+        said = self.units and other.units
+        return self == (other if said else other.model_copy(update={"units": self.units}))
 
     @property
     def width(self) -> int:
@@ -91,7 +116,7 @@ class FeatureLayout(BaseModel):
             f"group {name} differs: {group.width} columns at {group.start}, "
             f"not {theirs[name].width} at {theirs[name].start}, or other meanings"
             for name, group in ours.items()
-            if name in theirs and theirs[name] != group
+            if name in theirs and not group.fits(theirs[name])
         ]
         return found
 
@@ -108,7 +133,7 @@ def build_layout(vocabularies: Mapping[str, Sequence[str]]) -> FeatureLayout:
     def words(name: str) -> tuple[str, ...]:
         return (*sorted(set(vocabularies.get(name, ())) - {OTHER, UNTOLD}), OTHER)
 
-    described: list[tuple[str, Kind, tuple[str, ...]]] = [
+    described: list[tuple[str, Kind, Iterable[str]]] = [
         *((name, "vector", vector) for name in HALF_LIVES),
         ("creators", "vector", vector),
         ("onboarding", "vector", vector),
@@ -122,10 +147,13 @@ def build_layout(vocabularies: Mapping[str, Sequence[str]]) -> FeatureLayout:
         ("language", "category", words("language")),
         ("age", "category", tuple(f"from {year}" for year in (0, *AGE_BANDS))),
         ("subscription", "category", words("subscription")),
-        ("account_age", "amounts", ("log days since registration",)),
+        ("account_age", "amounts", ACCOUNT_AGE),
     ]
+    amounts = {**AMOUNTS, **ACCOUNT_AGE}
     groups, start = [], 0
     for name, kind, columns in described:
-        groups.append(Group(name=name, kind=kind, start=start, columns=columns))
-        start += len(columns)
+        names = tuple(columns)
+        units = (UNITS[kind],) if kind in UNITS else tuple(amounts[column] for column in names)
+        groups.append(Group(name=name, kind=kind, start=start, columns=names, units=units))
+        start += len(names)
     return FeatureLayout(groups=tuple(groups))

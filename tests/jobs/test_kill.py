@@ -162,8 +162,8 @@ def kill_ingest(shop, runs) -> dict[str, dict[str, int]]:
 def kill_features(lake: Lakehouse, batch_id: str, runs) -> dict[str, tuple]:
     """Users of both tables, and the batch, as they were after each kill."""
     moments = {
-        "while the first table is staged": Path(
-            lake.staging_uri(batch_id, "training_examples")
+        "while the first files are written": place(
+            lake, "training_examples", f"batch_id={batch_id}"
         ).exists,
         "at the commit of the first": place(lake, "training_examples", DATA_COMMIT).exists,
         "at the commit of the second": place(lake, "user_features", DATA_COMMIT).exists,
@@ -253,7 +253,7 @@ def test_killed_while_it_builds_features_it_shows_no_part_and_ends_with_every_us
         # The batch speaks of a table only when all of it is there.
         assert "user_features" not in batch.tables or features == EVERYONE_ONCE, name
         assert "training_examples" not in batch.tables or examples == whole, name
-    assert seen["while the first table is staged"][:2] == (Counter(), Counter())
+    assert seen["while the first files are written"][:2] == (Counter(), Counter())
     assert seen["at the commit of the first"][1] == whole
     assert seen["at the commit of the second"][0] == EVERYONE_ONCE
 

@@ -72,6 +72,7 @@ def _filling(column, number: int):
         "timestamp": AS_OF,
         "array<float>": [float(number)],
         "array<string>": [f"t{number}"],
+        "array<int>": [number],
     }.get(column.type_name, number)
 
 

@@ -3,7 +3,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from lakehouse import publish
-from lakehouse.publish import publish_files, publish_frame
+from lakehouse.publish import publish_files, publish_frame, write_file
 from schemas.errors import BatchError, GateError
 
 TABLE = "track_vectors"
@@ -218,3 +218,19 @@ def test_each_engine_reads_what_the_other_committed(spark, lake, batches, batch,
         assert [row.asDict() for row in theirs] == expected
     assert all(adds(lake)["min.item_id"])
     assert read.where("item_id > 't4'").count() == 2
+
+
+def test_a_file_that_is_written_again_is_whole_and_seen_by_nobody_before_a_commit(
+    lake, batch, track_vectors
+):
+    rows = track_vectors(batch.batch_id)
+    name = f"batch_id={batch.batch_id}/part-0.parquet"
+    for _ in range(2):
+        write_file(lake, TABLE, name, rows)
+    folder = f"{lake.table_uri(TABLE)}/batch_id={batch.batch_id}"
+    assert [place.rsplit("/", 1)[1] for place in lake.filesystem.ls(folder, detail=False)] == [
+        "part-0.parquet"
+    ]
+    stored = pq.ParquetFile(f"{folder}/part-0.parquet").read()
+    assert stored.num_rows == rows.num_rows
+    assert not lake.exists(TABLE)

@@ -1,4 +1,3 @@
-from dataclasses import fields
 from typing import NamedTuple
 
 import numpy as np
@@ -7,17 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 
-from models.features import (
-    FAVOURITES,
-    SKIP_WEIGHT,
-    Events,
-    FeatureBuilder,
-    Profiles,
-    creator_vectors,
-    decay,
-    play_weight,
-    unit,
-)
+from models.events import DAY, SKIP_WEIGHT, Events, Profiles
+from models.features import FAVOURITES, FeatureBuilder, creator_vectors, decay, unit
 from models.layout import AMOUNTS, HALF_LIVES, VECTOR_SIZE, build_layout
 
 LAYOUT = build_layout(
@@ -34,6 +24,7 @@ CREATOR_OF_ITEM = np.arange(ITEMS) // 2  # seven creators of two items each
 VECTORS = unit(np.random.default_rng(7).standard_normal((ITEMS, VECTOR_SIZE)).astype(np.float32))
 CREATORS = creator_vectors(VECTORS, CREATOR_OF_ITEM, ITEMS // 2)
 BUILDER = FeatureBuilder(LAYOUT, VECTORS, CREATORS)
+MOMENT = 20_514 * DAY  # midnight after a Sunday
 DISTRIBUTIONS = ("hour", "weekday", "kind", "surface", "device")
 
 
@@ -44,43 +35,43 @@ class Play(NamedTuple):
     item: int
     age: float
     weight: float = 1.0
-    hour: int = 12
-    weekday: int = 0
     kind: int = 0
     surface: int = 0
     device: int = 0
 
 
 def events(*plays: Play) -> Events:
-    def column(name: str) -> np.ndarray:
-        dtype = float if name in ("age", "weight") else np.int64
+    def column(name: str, dtype=np.int64) -> np.ndarray:
         return np.array([getattr(play, name) for play in plays], dtype)
 
     item = column("item")
-    creator = np.where(item >= 0, item // 2, -1)
-    rest = {
-        field.name: column(field.name) for field in fields(Events) if field.name in Play._fields
-    }
-    return Events(**{**rest, "creator": creator})
-
-
-def profiles(
-    queries: int, picked_items: list | None = None, picked_creators: list | None = None
-) -> Profiles:
-    """What is known of users who told nothing but what they picked."""
-    return Profiles(
-        country=[None] * queries,
-        language=[None] * queries,
-        subscription=[None] * queries,
-        age=np.full(queries, np.nan),
-        account_age=np.full(queries, np.nan),
-        picked_items=picked_items or [[]] * queries,
-        picked_creators=picked_creators or [[]] * queries,
+    return Events(
+        query=column("query"),
+        item=item,
+        creator=np.where(item >= 0, item // 2, -1),
+        at=MOMENT - np.round(column("age", float) * DAY).astype(np.int64),
+        weight=column("weight", float),
+        **{name: column(name) for name in ("kind", "surface", "device")},
     )
 
 
+def profiles(queries: int, **told) -> Profiles:
+    """What is known of users who told nothing else."""
+    untold = np.full(queries, -1)
+    nothing = dict.fromkeys(("country", "language", "subscription"), untold)
+    numbers = dict.fromkeys(("age", "account_age"), np.full(queries, np.nan))
+    picks = dict.fromkeys(("pick_query", "pick_item", "pick_creator"), np.zeros(0, np.int64))
+    return Profiles(**nothing | numbers | picks | {name: np.array(of) for name, of in told.items()})
+
+
+def built(*plays: Play, queries: int = 1, told: Profiles | None = None, moment: int = MOMENT):
+    moments = np.full(queries, moment)
+    return BUILDER.rows(events(*plays), told or profiles(queries), moments)
+
+
 def rows(*plays: Play, queries: int = 1, told: Profiles | None = None):
-    return BUILDER.rows(events(*plays), told or profiles(queries), queries)
+    found = built(*plays, queries=queries, told=told)
+    return found.features, found.present
 
 
 def group(features: np.ndarray, name: str) -> np.ndarray:
@@ -92,7 +83,7 @@ def known(present: np.ndarray, row: int = 0) -> set[str]:
 
 
 def amount(features: np.ndarray, name: str) -> float:
-    return group(features, "amounts")[0, AMOUNTS.index(name)]
+    return group(features, "amounts")[0, list(AMOUNTS).index(name)]
 
 
 PLAYS = st.lists(
@@ -102,8 +93,6 @@ PLAYS = st.lists(
         item=st.integers(-1, ITEMS - 1),
         age=st.integers(0, 4_000).map(lambda hours: hours / 7),
         weight=st.sampled_from([SKIP_WEIGHT, 0.5, 1.0]),
-        hour=st.integers(0, 23),
-        weekday=st.integers(0, 6),
         kind=st.integers(-1, 1),
         surface=st.integers(-1, 2),
         device=st.integers(-1, 1),
@@ -133,11 +122,6 @@ def test_a_history_of_long_ago_still_points_where_it_did():
     old, _ = rows(Play(0, 0, age=9_000.0), Play(0, 5, age=9_001.0))
     for name in HALF_LIVES:
         assert_allclose(group(old, name), group(fresh, name), atol=1e-5)
-
-
-def test_a_skip_weighs_less_than_half_a_minute_and_the_unmeasured_weighs_whole():
-    played = np.array([0.0, 1_000.0, 15_000.0, 30_000.0, 240_000.0, np.nan])
-    assert play_weight(played).tolist() == [SKIP_WEIGHT, SKIP_WEIGHT, 0.5, 1.0, 1.0, 1.0]
 
 
 def test_taste_leans_away_from_what_was_skipped():
@@ -197,7 +181,7 @@ def test_no_queries_give_no_rows():
 
 
 def test_of_a_user_with_picks_only_the_onboarding_is_known():
-    told = profiles(1, picked_items=[[3]], picked_creators=[[0]])
+    told = profiles(1, pick_query=[0, 0], pick_item=[3, -1], pick_creator=[-1, 0])
     features, present = rows(told=told)
     assert known(present) == {"onboarding"}
     assert_allclose(
@@ -206,15 +190,8 @@ def test_of_a_user_with_picks_only_the_onboarding_is_known():
 
 
 def test_of_a_user_with_a_profile_only_what_he_told_is_known():
-    told = Profiles(
-        country=["SE"],
-        language=[None],
-        subscription=["free"],
-        age=np.array([30.0]),
-        account_age=np.array([9.0]),
-        picked_items=[[]],
-        picked_creators=[[]],
-    )
+    columns = {"country": LAYOUT["country"].index(["SE"]), "subscription": [0]}
+    told = profiles(1, **columns, age=[30.0], account_age=[9.0])
     features, present = rows(told=told)
     assert known(present) == {"country", "subscription", "age", "account_age"}
     assert LAYOUT["country"].columns[group(features, "country")[0].argmax()] == "SE"
@@ -224,8 +201,7 @@ def test_of_a_user_with_a_profile_only_what_he_told_is_known():
 
 @pytest.mark.parametrize(("age", "band"), [(-3, 0), (17, 0), (18, 1), (64, 5), (65, 6), (120, 6)])
 def test_an_age_band_begins_with_its_first_year(age, band):
-    told = Profiles([None], [None], [None], np.array([float(age)]), np.array([np.nan]), [[]], [[]])
-    features, _ = rows(told=told)
+    features, _ = rows(told=profiles(1, age=[float(age)]))
     assert group(features, "age")[0].argmax() == band
 
 
@@ -260,9 +236,17 @@ def test_each_user_has_favourites_of_his_own():
 
 
 def test_hours_weigh_by_what_was_played_in_them():
-    features, _ = rows(Play(0, 0, 1.0, hour=8), Play(0, 1, 1.0, weight=0.5, hour=20))
+    eight, twenty = Play(0, 0, age=16 / 24), Play(0, 1, age=4 / 24, weight=0.5)
+    features, _ = rows(eight, twenty)
     hours = group(features, "hour")[0]
-    assert_allclose(hours[[8, 20]], [2 / 3, 1 / 3], atol=1e-6)
+    share = 0.5 / (0.5 + decay(np.array(0.5), 180.0))
+    assert_allclose(hours[[8, 20]], [1 - share, share], atol=1e-6)
+
+
+def test_hours_and_weekdays_are_those_of_utc():
+    features, _ = rows(Play(0, 0, age=1 / 24))
+    assert group(features, "hour")[0].argmax() == 23
+    assert LAYOUT["weekday"].columns[group(features, "weekday")[0].argmax()] == "sun"
 
 
 def test_amounts_say_how_much_how_varied_and_how_recent():
@@ -286,9 +270,42 @@ def test_a_creator_is_the_mean_of_its_items_and_zero_without_any():
     assert not found[1].any()
 
 
-def test_taken_events_keep_what_they_are_and_get_another_moment():
-    taken = events(Play(0, 3, 5.0, hour=1), Play(0, 4, 6.0, hour=2)).take(
-        np.array([1]), query=np.array([7]), age=np.array([0.5])
+def test_taken_events_keep_what_they_are_and_count_for_other_queries():
+    both = events(Play(0, 3, 5.0), Play(0, 4, 6.0))
+    taken = both.take(np.array([1]), query=np.array([7]))
+    assert (taken.item.tolist(), taken.creator.tolist(), taken.query.tolist()) == ([4], [2], [7])
+    assert taken.at.tolist() == both.at[1:].tolist()
+
+
+LATER = st.floats(0, 900).map(lambda days: MOMENT + round(days * DAY))
+
+
+@given(plays=PLAYS, moment=LATER)
+def test_without_new_plays_a_row_goes_on_to_a_later_moment_as_if_all_were_computed(plays, moment):
+    then = profiles(4, age=[17.0] * 4, account_age=[1.0] * 4)
+    now = profiles(
+        4, age=[18.0] * 4, account_age=[99.0] * 4, pick_query=[2], pick_item=[3], pick_creator=[-1]
     )
-    assert (taken.item.tolist(), taken.creator.tolist(), taken.hour.tolist()) == ([4], [2], [2])
-    assert (taken.query.tolist(), taken.age.tolist()) == ([7], [0.5])
+    before = built(*plays, queries=4, told=then)
+    found = BUILDER.later(before, now, np.full(4, moment))
+    expected = built(*plays, queries=4, told=now, moment=moment)
+    assert_allclose(found.features, expected.features, atol=1e-7)
+    assert found.present.tolist() == expected.present.tolist()
+
+
+def test_going_on_day_by_day_for_a_year_adds_up_no_error():
+    plays = [Play(0, number % ITEMS, age=number / 50) for number in range(9_000)]
+    row = built(*plays)
+    for day in range(365):
+        row = BUILDER.later(row, profiles(1), np.array([MOMENT + (day + 1) * DAY]))
+    expected = built(*plays, moment=MOMENT + 365 * DAY)
+    assert_allclose(row.features, expected.features, atol=1e-7)
+
+
+def test_the_row_of_a_user_is_the_same_to_the_last_bit_whoever_else_is_computed():
+    rng = np.random.default_rng(3)
+    mine = [Play(1, int(item), age=float(rng.random())) for item in rng.integers(0, ITEMS, 500)]
+    others = [Play(query, 1, age=2.0) for query in (0, 2) for _ in range(77)]
+    together = built(*others[:77], *mine, *others[77:], queries=3)
+    alone = built(*(play._replace(query=0) for play in mine))
+    assert together.features[1].tolist() == alone.features[0].tolist()

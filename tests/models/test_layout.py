@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.layout import OTHER, FeatureLayout, build_layout
+from models.layout import AMOUNTS, OTHER, FeatureLayout, Group, build_layout
 
 WORDS = {"surface": ["search", "home"], "device": ["phone"], "country": ["SE"]}
 NAMES = ("surface", "device", "country", "language", "subscription")
@@ -61,3 +61,33 @@ def test_two_words_that_change_places_are_a_difference():
 def test_an_unknown_group_is_an_error():
     with pytest.raises(StopIteration):
         build_layout({})["mood"]
+
+
+def test_every_column_has_a_unit():
+    layout = build_layout(WORDS)
+    assert all(group.unit(column) for group in layout.groups for column in group.columns)
+    assert layout["taste_7d"].unit("v3") == "dimensionless"
+    assert layout["country"].unit("SE") == "one of"
+    assert [layout["amounts"].unit(column) for column in AMOUNTS] == list(AMOUNTS.values())
+
+
+def test_a_layout_that_was_recorded_without_units_is_read_and_fits_the_same_with_units():
+    layout = build_layout(WORDS)
+    recorded = layout.model_dump(mode="json")
+    for group in recorded["groups"]:
+        del group["units"]
+    older = FeatureLayout.model_validate(recorded)
+    assert older["hour"].unit("3") is None
+    assert layout.differences(older) == older.differences(layout) == []
+
+
+def test_another_unit_of_the_same_columns_is_a_difference():
+    ours = Group(name="a", kind="amounts", start=0, columns=("x",), units=("s",))
+    theirs = ours.model_copy(update={"units": ("ms",)})
+    layouts = FeatureLayout(groups=(ours,)), FeatureLayout(groups=(theirs,))
+    assert ["group a differs" in line for line in layouts[0].differences(layouts[1])] == [True]
+
+
+def test_units_of_some_columns_only_are_an_error():
+    with pytest.raises(ValueError, match="group a has 2 units, 3 columns"):
+        Group(name="a", kind="amounts", start=0, columns=("x", "y", "z"), units=("s", "s"))

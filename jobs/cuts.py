@@ -1,0 +1,94 @@
+"""Past moments of users from which a model learns: what was known then, and what came next."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from models.events import DAY, SECOND
+
+
+@dataclass(frozen=True)
+class Cuts:
+    """Past moments of some users: row ``user`` of the profiles, and where in the plays.
+
+    A cut's history is plays[start:at], its targets plays[at:stop]; all arrays (C,) int64.
+    """
+
+    user: np.ndarray
+    start: np.ndarray
+    at: np.ndarray
+    stop: np.ndarray
+
+    @property
+    def history(self) -> tuple[np.ndarray, np.ndarray]:
+        """Each cut's plays before it: the cut (E,) and the play (E,), int64."""
+        return _ranges(self.start, self.at)
+
+    @property
+    def future(self) -> tuple[np.ndarray, np.ndarray]:
+        """Each cut's targets: the cut (E,) and the play (E,), int64."""
+        return _ranges(self.at, self.stop)
+
+    def take(self, chosen: np.ndarray) -> Cuts:
+        """Some of the cuts."""
+        return Cuts(self.user[chosen], self.start[chosen], self.at[chosen], self.stop[chosen])
+
+
+def choose_cuts(user: np.ndarray, at: np.ndarray, gap: int, most: int, horizon_days: float) -> Cuts:
+    """Moments to learn from: the beginnings of sessions, and some plays within.
+
+    Args:
+        user: (E,) int64, ascending; whose play each is.
+        at: (E,) int64 microseconds, ascending within a user.
+        gap: microseconds of silence that end a session.
+        most: cuts at beginnings of sessions, and cuts at other plays, per user.
+        horizon_days: days after the cut in which the targets lie.
+
+    Returns:
+        cuts with at least one play before them; the cut's own play is its first target.
+    """
+    plays = np.arange(len(user))
+    first = np.r_[True, user[1:] != user[:-1]] if len(user) else np.zeros(0, bool)
+    start = np.maximum.accumulate(np.where(first, plays, 0)) if len(user) else plays
+    begins = np.r_[False, np.diff(at) > gap] & ~first if len(user) else first
+    # Of plays at one moment only the first can be a cut: its history lies before it in time.
+    later = np.r_[False, np.diff(at) > 0] & ~first if len(user) else first
+    cut = np.union1d(
+        _some(np.flatnonzero(begins), user, at, most),
+        _some(np.flatnonzero(later & ~begins), user, at, most),
+    ).astype(np.int64)
+    end = at[cut] + round(horizon_days * DAY)
+    stop = _after(at, cut, np.searchsorted(user, user[cut], side="right"), end)
+    return Cuts(user=user[cut], start=start[cut], at=cut, stop=stop)
+
+
+def _some(plays: np.ndarray, user: np.ndarray, at: np.ndarray, most: int) -> np.ndarray:
+    """At most so many plays of each user, drawn by hash, so that more plays move no others."""
+    drawn = plays[np.lexsort((_scatter(at[plays]), user[plays]))]
+    rank = np.arange(len(drawn)) - np.searchsorted(user[drawn], user[drawn])
+    return drawn[rank < most]
+
+
+def _scatter(at: np.ndarray) -> np.ndarray:
+    """A number that looks random and depends on nothing but the play."""
+    mixed = (at // SECOND).astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+    return mixed ^ (mixed >> np.uint64(29))
+
+
+def _after(at: np.ndarray, low: np.ndarray, high: np.ndarray, until: np.ndarray) -> np.ndarray:
+    """For each row the first play of at[low:high] that is later than a moment, or high."""
+    while (open_ := low < high).any():
+        middle = (low + high) // 2
+        right = open_ & (at[np.minimum(middle, len(at) - 1)] <= until)
+        low, high = np.where(right, middle + 1, low), np.where(open_ & ~right, middle, high)
+    return low
+
+
+def _ranges(low: np.ndarray, high: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The numbers from low to high of each row, and the row of each."""
+    length = high - low
+    row = np.repeat(np.arange(len(length)), length)
+    before = np.cumsum(length) - length
+    return row, np.arange(length.sum()) + (low - before)[row]

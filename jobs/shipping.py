@@ -1,0 +1,177 @@
+"""What every worker maps: item vectors, and what belongs to each item, as files."""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+from pyspark import SparkFiles
+from pyspark.sql import Window
+from pyspark.sql import functions as F
+
+from jobs.cooccurrence import VARIANTS, WHOLE
+from jobs.tables import read
+from models.features import FeatureBuilder, creator_vectors
+from models.layout import VECTOR_SIZE
+from schemas.arrow import matrix
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from pyspark.sql import DataFrame, SparkSession
+
+    from lakehouse.batch import Batch
+    from lakehouse.storage import Lakehouse
+    from models.layout import FeatureLayout
+
+
+@dataclass(frozen=True)
+class Shipped:
+    """Paths of the files, or names of files that Spark has sent.
+
+    Attributes:
+        vectors: by fold (or WHOLE), the item vectors made without it.
+        creators: the creators' vectors that follow from them.
+        creator_of_item: dense index of each item's creator, -1 where unknown.
+        duration_of_item: milliseconds, NaN where unknown.
+        ids: of the items, in the order of the vectors.
+    """
+
+    vectors: dict[int, str]
+    creators: dict[int, str]
+    creator_of_item: str
+    duration_of_item: str
+    ids: str
+
+    def builder(self, layout: FeatureLayout, fold: int) -> FeatureBuilder:
+        """What computes features over the vectors made without a fold, which stay on disk."""
+        return FeatureBuilder(layout, _mapped(self.vectors[fold]), _mapped(self.creators[fold]))
+
+    def creators_of_items(self) -> np.ndarray:
+        """(items,) int64."""
+        return _mapped(self.creator_of_item)
+
+    def durations(self) -> np.ndarray:
+        """(items,) float64."""
+        return _mapped(self.duration_of_item)
+
+    def item_ids(self) -> pa.Array:
+        """(items,) text."""
+        file = pa.ipc.open_file(pa.memory_map(_path(self.ids)))
+        return file.read_all()["item_id"].combine_chunks()
+
+
+def _mapped(name: str) -> np.ndarray:
+    """A file's numbers where they lie; a write, which PyTorch wants to be able to, stays ours."""
+    found: np.ndarray = np.load(_path(name), mmap_mode="c")
+    return found
+
+
+def _path(name: str) -> str:
+    return name if Path(name).is_absolute() else SparkFiles.get(name)
+
+
+def item_index(spark: SparkSession, lake: Lakehouse, batch: Batch) -> DataFrame:
+    """The items that have a vector: item_id, creator_id, duration_ms, and dense ints.
+
+    Returns:
+        these columns and ``item`` and ``creator``, from 0 on; creator is null where unknown.
+    """
+    vectors = read(spark, lake, "track_vectors", batch).select("item_id")
+    catalogue = read(spark, lake, "items", batch).select("item_id", "creator_id", "duration_ms")
+    by_item, by_creator = Window.orderBy("item_id"), Window.orderBy("creator_id")
+    creator = F.when(F.col("creator_id").isNotNull(), F.dense_rank().over(by_creator))
+    # Nulls sort first and take rank 1, so that the creators begin at 2 where there are any.
+    return vectors.join(catalogue, on="item_id").select(
+        "item_id",
+        "creator_id",
+        "duration_ms",
+        (F.row_number().over(by_item).cast("int") - 1).alias("item"),
+        (creator.cast("int") - 1).alias("creator"),
+    )
+
+
+def ship_items(
+    spark: SparkSession,
+    lake: Lakehouse,
+    batch: Batch,
+    index: DataFrame,
+    folds: Sequence[int] = VARIANTS,
+) -> Shipped:
+    """Send every worker the vectors, whole and without each fold, as files that it maps.
+
+    Args:
+        spark: whose workers.
+        lake: the lakehouse.
+        batch: whose vectors.
+        index: as ``item_index`` gives it.
+        folds: which vectors.
+    """
+    order = index.select("item_id", "item", "creator", "duration_ms").toArrow().sort_by("item")
+    creator = order["creator"].fill_null(-1).to_numpy().astype(np.int64)
+    whole = read(spark, lake, "track_vectors", batch)
+    held_out = read(spark, lake, "training_vectors", batch) if set(folds) != {WHOLE} else whole
+    vectors = {}
+    for fold in folds:
+        some = whole if fold == WHOLE else held_out.where(F.col("fold") == fold)
+        known = some.select("item_id", "vector").join(index.select("item_id", "item"), on="item_id")
+        table = known.select("item", "vector").toArrow()
+        vectors[fold] = np.zeros((len(creator), VECTOR_SIZE), np.float32)
+        if table.num_rows:  # nobody else may have played anything
+            vectors[fold][table["item"].to_numpy()] = matrix(table["vector"])
+    duration = order["duration_ms"].to_numpy().astype(np.float64)
+    # The folder goes with the session, which sends a name once, whatever is in the file.
+    place = Path(SparkFiles.getRootDirectory()).parent / f"items-{uuid.uuid4().hex}"
+    return sent(spark, saved(place, vectors, creator, duration, order["item_id"].combine_chunks()))
+
+
+def saved(
+    folder: Path,
+    vectors: Mapping[int, np.ndarray],
+    creator_of_item: np.ndarray,
+    duration_of_item: np.ndarray,
+    ids: pa.Array,
+) -> Shipped:
+    """Write the files into a new folder, the creators' vectors among them."""
+    folder.mkdir(parents=True)
+    creators = int(creator_of_item.max(initial=-1)) + 1
+    centres = {
+        fold: creator_vectors(rows, creator_of_item, creators) for fold, rows in vectors.items()
+    }
+    table = pa.table({"item_id": ids})
+    place = str(folder / f"{folder.name}-ids.arrow")
+    with pa.OSFile(place, "wb") as file, pa.ipc.new_file(file, table.schema) as writer:
+        writer.write_table(table)
+
+    def save(what: str, values: np.ndarray) -> str:
+        path = folder / f"{folder.name}-{what}.npy"
+        np.save(path, values)
+        return str(path)
+
+    return Shipped(
+        vectors={fold: save(f"vectors-{fold}", rows) for fold, rows in vectors.items()},
+        creators={fold: save(f"creators-{fold}", rows) for fold, rows in centres.items()},
+        creator_of_item=save("creator_of_item", creator_of_item),
+        duration_of_item=save("duration_of_item", duration_of_item),
+        ids=place,
+    )
+
+
+def sent(spark: SparkSession, files: Shipped) -> Shipped:
+    """Let Spark send the files to every worker."""
+
+    def send(path: str) -> str:
+        spark.sparkContext.addFile(path)
+        return Path(path).name
+
+    return Shipped(
+        vectors={fold: send(path) for fold, path in files.vectors.items()},
+        creators={fold: send(path) for fold, path in files.creators.items()},
+        creator_of_item=send(files.creator_of_item),
+        duration_of_item=send(files.duration_of_item),
+        ids=send(files.ids),
+    )
