@@ -8,7 +8,7 @@ import pyarrow as pa
 from pyspark.sql import functions as F
 
 from models.cooccurrence import PLAY, Line, near_pairs, nobody, unpacked
-from models.features import play_weight
+from models.events import play_weight
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
