@@ -123,8 +123,10 @@ def _features(
         "as_of": [AS_OF] * count,
         "features": list_column(values),
         "present": list_column(np.ones((count, len(layout.groups)), np.float32)),
+        "played_between": [[]] * count,
+        "decayed_plays": [[]] * count,
     }
-    return pa.table(columns).cast(schema)
+    return pa.Table.from_pydict(columns, schema=schema)
 
 
 JOBS = {"ingest": ingest, "embed": embed}

@@ -40,14 +40,15 @@ from models import item_vectors as iv
 from models.context_training import ContextTrainingConfig, ItemModel
 from models.features import unit
 from models.layout import VECTOR_SIZE
-from schemas.arrow import list_column, matrix
+from schemas.arrow import blob, list_column, matrix, unblob
 from schemas.errors import entry_point
 from schemas.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from pyspark.sql import Row
+FAN_IN = 16  # shares that are added at a time
+FEWEST_PARTS, ITEMS_PER_PART = 8, 20_000  # of the matrix: by the data alone, so that sums are equal
 
 
 class BuildTrackVectors(Settings):
@@ -114,6 +115,8 @@ def item_vectors(listens: DataFrame, items: DataFrame, args: BuildTrackVectors) 
     catalogue = describe(index, plays, args.max_contexts)
     met = neighbourhoods(neighbours(plays, args.session_gap, args.window, args.fading))
     rows = index.select("item_id", "item").join(met, on="item", how="left")
+    parts = max(FEWEST_PARTS, index.count() // ITEMS_PER_PART)
+    rows = rows.repartition(parts, "item").sortWithinPartitions("item")
     rows = rows.persist(StorageLevel.DISK_ONLY)
     totals = _context_totals(rows, catalogue)
     pmi = PmiRows(catalogue, totals, args.shift, args.smoothing)
@@ -139,22 +142,35 @@ def indexed(items: DataFrame) -> DataFrame:
 def _summed(
     frame: DataFrame, share: Callable[[pa.RecordBatch], np.ndarray], shape: tuple[int, ...]
 ) -> np.ndarray:
-    """Add up what each Arrow batch contributes: by partition, in a tree, then on the driver."""
+    """Add up what each Arrow batch contributes: by partition, in a tree, then on the driver.
+
+    Always in the order of the partitions: a sum of floats depends on it in its last digit, and
+    training would make more of that.
+    """
 
     def partition(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         total = np.zeros(shape)
         for batch in batches:
             total += share(batch)
-        packed = total.astype(np.float32).tobytes()
-        yield pa.RecordBatch.from_pydict({"share": pa.array([packed], pa.large_binary())})
+        yield pa.RecordBatch.from_pydict({"share": blob(total.astype(np.float32))})
 
-    def unpacked(row: Row) -> np.ndarray:
-        return np.frombuffer(row["share"], np.float32).reshape(shape)
+    def total(shares: Iterable[bytes]) -> np.ndarray:
+        return np.stack([unblob(share, shape) for share in shares]).sum(axis=0)
 
-    total: np.ndarray = (
-        frame.mapInArrow(partition, "share binary").rdd.map(unpacked).treeReduce(np.add)
-    )
-    return total
+    def together(part: pa.Table) -> pa.Table:
+        rows = part.sort_by("place").to_pylist()
+        whole = blob(total(row["share"] for row in rows))
+        columns = {"place": [rows[0]["place"] // FAN_IN], "share": whole}
+        return pa.table(columns, schema=pa.schema({"place": pa.int32(), "share": pa.binary()}))
+
+    shares = frame.mapInArrow(partition, "share binary")
+    shares = shares.select(F.spark_partition_id().alias("place"), "share")
+    partitions = frame.rdd.getNumPartitions()
+    while partitions > FAN_IN:
+        group = F.floor(F.col("place") / FAN_IN)
+        shares = shares.groupBy(group).applyInArrow(together, "place int, share binary")
+        partitions = -(-partitions // FAN_IN)
+    return total(row["share"] for row in sorted(shares.collect()))
 
 
 def _context_totals(rows: DataFrame, catalogue: Catalogue) -> np.ndarray:

@@ -131,4 +131,6 @@ def _own(words: DataFrame, ranked: pa.Table, items: int) -> sparse.csr_matrix:
     cells = words.join(numbered, on=["block", "word"]).select("item", "context").toArrow()
     ones = np.ones(cells.num_rows, np.float32)
     where = (cells["item"].to_numpy(), cells["context"].to_numpy())
-    return sparse.csr_matrix((ones, where), shape=(items, ranked.num_rows))
+    own = sparse.csr_matrix((ones, where), shape=(items, ranked.num_rows))
+    own.sort_indices()  # the same sums whatever came first
+    return own

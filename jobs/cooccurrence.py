@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 from pyspark.sql import functions as F
 
-from models.cooccurrence import PLAY, Line, near_pairs, nobody, unpacked
+from models.cooccurrence import Line, near_pairs, nobody, unpacked
 from models.events import play_weight
 
 if TYPE_CHECKING:
@@ -84,16 +84,17 @@ def neighbourhoods(pairs: DataFrame) -> DataFrame:
         pairs: item, neighbour, fold, count, as of ``neighbours``: each pair once.
 
     Returns:
-        item, neighbours array<int>, folds array<int>, counts array<float>, of equal lengths.
+        item, neighbours array<int>, folds array<int>, counts array<float>, of equal lengths; counts
+        in thousandths, of which mutual information takes no notice.
     """
     swapped = pairs.select(
         F.col("neighbour").alias("item"), F.col("item").alias("neighbour"), "fold", "count"
     )
-    met = F.struct("neighbour", "fold", (F.col("count") / PLAY).cast("float").alias("count"))
+    met = F.struct("neighbour", "fold", F.col("count").cast("float").alias("count"))
     return (
         pairs.unionByName(swapped)
         .groupBy("item")
-        .agg(F.collect_list(met).alias("met"))
+        .agg(F.sort_array(F.collect_list(met)).alias("met"))  # the same sums whatever came first
         .select(
             "item",
             F.col("met.neighbour").alias("neighbours"),

@@ -31,7 +31,7 @@ from models.features import unit
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-EPSILON = 1e-10
+EPSILON = 1e-4  # below what is learned from: else a last digit at the start would turn a row about
 NEVER_MET = 1e-3  # plays that a row counts for in a shard that met it among the negatives at most
 
 
