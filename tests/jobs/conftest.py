@@ -76,3 +76,12 @@ def good_play():
 @pytest.fixture(scope="session")
 def new_shop():
     return Shop
+
+
+@pytest.fixture
+def arrow_rows(spark):
+    """How many rows Spark hands to Python at once, for one test: ``arrow_rows(3)``."""
+    name = "spark.sql.execution.arrow.maxRecordsPerBatch"
+    before = spark.conf.get(name)
+    yield lambda rows: spark.conf.set(name, rows)
+    spark.conf.set(name, before)

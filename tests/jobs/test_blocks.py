@@ -79,9 +79,10 @@ def test_many_words_are_sent_to_those_buckets_alone_that_have_them():
 
 
 @pytest.mark.spark
-def test_the_blocks_of_spark_rows_are_of_so_many_rows_and_hold_them_all(spark):
+def test_the_blocks_of_spark_rows_are_of_so_many_rows_and_hold_them_all(spark, arrow_rows):
     from jobs.blocks import in_blocks
 
+    arrow_rows(1_000)
     frame = spark.range(10_000, numPartitions=1).selectExpr(
         "cast(id % 3 as int) bucket", "cast(id % 3 as string) user_id", "id number"
     )

@@ -26,8 +26,9 @@ PLAYS = [
 
 
 @pytest.fixture
-def pairs_of(spark):
+def pairs_of(spark, arrow_rows):
     """How often each pair meets, as a function of plays."""
+    arrow_rows(3)  # sessions go on from one Arrow batch to the next
 
     def count(plays, window: int = WINDOW) -> Counter:
         rows = [
@@ -35,10 +36,7 @@ def pairs_of(spark):
             for number, (user, item, minutes) in enumerate(plays)
         ]
         schema = "user_id string, item int, played_at timestamp, event_id string, ms_played long"
-        # A few rows at a time: sessions go on from one Arrow batch to the next.
-        spark.conf.set("spark.sql.execution.arrow.maxRecordsPerBatch", 3)
         found = neighbours(spark.createDataFrame(rows, schema), GAP, window, 0.0).collect()
-        spark.conf.unset("spark.sql.execution.arrow.maxRecordsPerBatch")
         assert all(row["count"] % PLAY == 0 for row in found)
         counted = Counter()
         for row in found:

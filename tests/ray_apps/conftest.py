@@ -75,7 +75,8 @@ class World:
             "features": list_column(self.features),
             "present": list_column(self.present),
         }
-        yield "user_features", pa.table(users)
+        since = {"played_between": repeated([], USERS), "decayed_plays": repeated([], USERS)}
+        yield "user_features", pa.table({**users, **since})
         example = {
             "as_of": repeated(AS_OF - timedelta(days=9), USERS),
             "validation": [number % 10 == 0 for number in range(USERS)],
