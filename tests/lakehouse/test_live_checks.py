@@ -45,9 +45,9 @@ class Listeners:
         country = np.eye(len(words))[place]
         values = np.hstack([self.taste, self.amounts, country, np.ones((self.count, more))])
         bits = np.ones((self.count, 3 + (more > 0)))
-        return self._table(
-            "user_features", as_of, features=list_column(values), present=list_column(bits)
-        )
+        since = {"played_between": [[]] * self.count, "decayed_plays": [[]] * self.count}
+        rows = {"features": list_column(values), "present": list_column(bits), **since}
+        return self._table("user_features", as_of, **rows)
 
     def embeddings(self, vectors=None, as_of=NOON) -> pa.Table:
         """Rows of ``user_embeddings``: the tastes in 128 dimensions, turned."""

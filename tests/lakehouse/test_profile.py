@@ -39,7 +39,10 @@ def features(ids: list[str], values: list, present: list) -> pa.Table:
     table = embeddings(ids).select(["batch_id", "user_id", "bucket", "as_of"])
     vectors = pa.list_(pa.float32())
     table = table.append_column("features", pa.array(values, vectors))
-    return table.append_column("present", pa.array(present, vectors))
+    table = table.append_column("present", pa.array(present, vectors))
+    for name, kind in (("played_between", pa.int64()), ("decayed_plays", pa.float64())):
+        table = table.append_column(name, pa.array([[]] * len(ids), pa.list_(kind)))
+    return table
 
 
 def profiled(rows: pa.Table, expected: int | None = None, table: str = "user_embeddings"):
