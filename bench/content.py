@@ -31,7 +31,7 @@ from content_data import TASKS, Task, genres_by_creator, genres_by_label
 from scipy import sparse
 
 from models import item_vectors as iv
-from models.content import blend, content_sums, fit, trust
+from models.content import content_sums, fit
 from models.content_features import ContentConfig, learn_layout, others_of_creator
 from models.features import unit
 from models.layout import VECTOR_SIZE
@@ -203,7 +203,7 @@ def learned(
     world: World, config: ContentConfig, without: Sequence[str] = ()
 ) -> tuple[ContentEncoder, pa.Table]:
     """The encoder of the visible items, and all items as it reads them."""
-    weight = trust(world.plays, config.support_prior)
+    weight = iv.trust(world.plays, config.support_prior)
     others, rest = others_of_creator(world.task.creator, world.vectors, weight)
     items = world.task.items.append_column("others", list_column(others))
     items = items.append_column("others_weight", pa.array(rest))
@@ -327,7 +327,8 @@ def blended(task: Task, seed: int) -> Iterator[dict[str, Any]]:
     for low, high in ((1, 2), (3, 5), (6, 20)):
         few = (world.plays >= low) & (world.plays <= high)
         for prior in PRIORS:
-            space = blend(world.vectors, content, world.plays, prior)
+            said = content if prior else np.zeros_like(content)
+            space = iv.blend(world.vectors, said, iv.trust(world.plays, prior))
             cut = [
                 sparse.csr_matrix((np.ones(part.sum()), (row[part], column[part])), task.met.shape)
                 for part in (shown, ~shown & few[column])

@@ -31,6 +31,7 @@ from jobs.contexts import sharpened
 from jobs.cooccurrence import FOLDS, VARIANTS, WHOLE, neighbourhoods, neighbours
 from jobs.pmi import PmiRows, flat, offsets
 from jobs.session import spark_session
+from jobs.summed import summed
 from jobs.tables import known_listens, read
 from lakehouse.gate import import_ahead
 from lakehouse.publish import publish_frame
@@ -40,14 +41,13 @@ from models import item_vectors as iv
 from models.context_training import ContextTrainingConfig, ItemModel
 from models.features import unit
 from models.layout import VECTOR_SIZE
-from schemas.arrow import blob, list_column, matrix, unblob
+from schemas.arrow import list_column, matrix
 from schemas.errors import entry_point
 from schemas.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
-FAN_IN = 16  # shares that are added at a time
 FEWEST_PARTS, ITEMS_PER_PART = 8, 20_000  # of the matrix: by the data alone, so that sums are equal
 
 
@@ -115,7 +115,7 @@ def item_vectors(listens: DataFrame, items: DataFrame, args: BuildTrackVectors) 
     catalogue = describe(index, plays, args.max_contexts)
     met = neighbourhoods(neighbours(plays, args.session_gap, args.window, args.fading))
     rows = index.select("item_id", "item").join(met, on="item", how="left")
-    parts = max(FEWEST_PARTS, index.count() // ITEMS_PER_PART)
+    parts = max(FEWEST_PARTS, catalogue.own.shape[0] // ITEMS_PER_PART)
     rows = rows.repartition(parts, "item").sortWithinPartitions("item")
     rows = rows.persist(StorageLevel.DISK_ONLY)
     totals = _context_totals(rows, catalogue)
@@ -137,40 +137,6 @@ def indexed(items: DataFrame) -> DataFrame:
         "language",
         (F.row_number().over(order).cast("int") - 1).alias("item"),
     )
-
-
-def _summed(
-    frame: DataFrame, share: Callable[[pa.RecordBatch], np.ndarray], shape: tuple[int, ...]
-) -> np.ndarray:
-    """Add up what each Arrow batch contributes: by partition, in a tree, then on the driver.
-
-    Always in the order of the partitions: a sum of floats depends on it in its last digit, and
-    training would make more of that.
-    """
-
-    def partition(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        total = np.zeros(shape)
-        for batch in batches:
-            total += share(batch)
-        yield pa.RecordBatch.from_pydict({"share": blob(total.astype(np.float32))})
-
-    def total(shares: Iterable[bytes]) -> np.ndarray:
-        return np.stack([unblob(share, shape) for share in shares]).sum(axis=0)
-
-    def together(part: pa.Table) -> pa.Table:
-        rows = part.sort_by("place").to_pylist()
-        whole = blob(total(row["share"] for row in rows))
-        columns = {"place": [rows[0]["place"] // FAN_IN], "share": whole}
-        return pa.table(columns, schema=pa.schema({"place": pa.int32(), "share": pa.binary()}))
-
-    shares = frame.mapInArrow(partition, "share binary")
-    shares = shares.select(F.spark_partition_id().alias("place"), "share")
-    partitions = frame.rdd.getNumPartitions()
-    while partitions > FAN_IN:
-        group = F.floor(F.col("place") / FAN_IN)
-        shares = shares.groupBy(group).applyInArrow(together, "place int, share binary")
-        partitions = -(-partitions // FAN_IN)
-    return total(row["share"] for row in sorted(shares.collect()))
 
 
 def _context_totals(rows: DataFrame, catalogue: Catalogue) -> np.ndarray:
@@ -214,10 +180,10 @@ def _factorise(rows: DataFrame, pmi: PmiRows, args: BuildTrackVectors) -> np.nda
         return iv.power_step(weighed(batch), block)
 
     for _ in range(args.iterations):
-        product = _summed(matrix, partial(power, block=block), block.shape)
+        product = summed(matrix, partial(power, block=block), block.shape)
         block = np.linalg.qr(product)[0].astype(np.float32)
     size = (block.shape[1], block.shape[1])
-    total = _summed(matrix, lambda batch: iv.gram(weighed(batch), block), size)
+    total = summed(matrix, lambda batch: iv.gram(weighed(batch), block), size)
     return iv.projection(block, total, VECTOR_SIZE)
 
 
@@ -308,7 +274,7 @@ def _blended(
             sums[variant] = np.column_stack(iv.context_sums(own, met, support))
         return sums
 
-    totals = _summed(projected, share, (len(VARIANTS), contexts, VECTOR_SIZE + 1))
+    totals = summed(projected, share, (len(VARIANTS), contexts, VECTOR_SIZE + 1))
     known = {}
     for fold, total in zip(VARIANTS, totals, strict=True):
         # What an item says of itself is no content: a new one says nothing yet.

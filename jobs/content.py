@@ -9,7 +9,6 @@ a bounded sample, from which the layout of the features is learned.
 from __future__ import annotations
 
 from functools import lru_cache
-from operator import add
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,7 +17,9 @@ from pyspark import StorageLevel
 from pyspark.sql import functions as F
 from pyspark.sql.types import ArrayType, DoubleType, FloatType
 
-from models.content import ContentSums, content_sums, fit, trust
+from jobs.summed import summed
+from models import item_vectors as iv
+from models.content import ContentSums, content_sums, fit
 from models.content_features import (
     learn_layout,
     others_of_creator,
@@ -31,7 +32,7 @@ from schemas.arrow import list_column
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from pyspark.sql import Column, DataFrame, Row
+    from pyspark.sql import Column, DataFrame
 
     from models.content import ContentEncoder
     from models.content_features import ContentConfig
@@ -132,7 +133,9 @@ def with_creators(items: DataFrame, vectors: DataFrame, config: ContentConfig) -
         table = pa.Table.from_batches(held)
         creator = table["creator"].combine_chunks().dictionary_encode().indices.to_numpy()
         vectors, support = _met(table)
-        others, weight = others_of_creator(creator, vectors, trust(support, config.support_prior))
+        others, weight = others_of_creator(
+            creator, vectors, iv.trust(support, config.support_prior)
+        )
         table = table.drop_columns(["creator"]).append_column("others", list_column(others))
         yield from table.append_column("others_weight", pa.array(weight)).to_batches()
 
@@ -151,25 +154,17 @@ def _learned(described: DataFrame, config: ContentConfig) -> ContentEncoder:
     layout = learn_layout(_sample(described), config, VECTOR_SIZE, _text_size(described))
     shared = described.sparkSession.sparkContext.broadcast(layout)
 
-    def share(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        total = ContentSums.nothing(shared.value)
-        for batch in batches:
-            vectors, support = _met(batch)
-            weight = trust(support, config.support_prior)
-            total += content_sums(shared.value, batch, vectors, weight)
-        packed = {"gram": [total.gram.tobytes()], "cross": [total.cross.tobytes()]}
-        yield pa.RecordBatch.from_pydict(
-            {name: pa.array(values, pa.binary()) for name, values in packed.items()}
-        )
-
-    def unpacked(row: Row) -> ContentSums:
-        gram, cross = (np.frombuffer(row[name]).reshape(columns, -1) for name in row.__fields__)
-        return ContentSums(gram, cross)
-
     columns = sum(layout.widths.values())
+
+    def share(batch: pa.RecordBatch) -> np.ndarray:
+        vectors, support = _met(batch)
+        weight = iv.trust(support, config.support_prior)
+        sums = content_sums(shared.value, batch, vectors, weight)
+        return np.hstack([sums.gram, sums.cross])
+
     met = described.where("vector IS NOT NULL").coalesce(MOST_PARTS)
-    shares = met.mapInArrow(share, "gram binary, cross binary").rdd.map(unpacked)
-    return fit(layout, shares.treeReduce(add))
+    total = summed(met, share, (columns, columns + VECTOR_SIZE), np.float64)
+    return fit(layout, ContentSums(total[:, :columns], total[:, columns:]))
 
 
 def _sample(described: DataFrame) -> pa.Table:

@@ -131,7 +131,7 @@ def _trained(
                 items = unblob(row["items"], dtype=np.int32).astype(np.int64)
                 contexts = Contexts(items, unblob(row["lengths"], dtype=np.int64))
                 rng = np.random.default_rng([*seed, row["shard"]])
-                learned, met, _ = train(shared.value, contexts, rates, config, rng)
+                learned, met = train(shared.value, contexts, rates, config, rng)
                 for block, first in enumerate(range(0, len(learned), BLOCK_ROWS)):
                     part = slice(first, first + BLOCK_ROWS)
                     columns = {

@@ -15,23 +15,17 @@ in training is for (Volkovs et al., DropoutNet, NeurIPS 2017), and was measured 
 
 from __future__ import annotations
 
-import hashlib
-import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import fsspec
 import numpy as np
-from safetensors.numpy import load, save
 
-from models.content_features import BLOCKS, ContentConfig, ContentLayout
+from models.content_features import BLOCKS, ContentLayout
 from models.features import unit
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-WEIGHTS, SIDE_CAR = "content.safetensors", "content.json"
-WORDS = ("genres", "kinds", "languages")
 BITS = 1 << np.arange(len(BLOCKS))
 
 
@@ -66,7 +60,7 @@ def content_sums(
         layout: the columns.
         items: as in ``ContentLayout.rows``.
         vectors: (N, d) float32 from co-occurrence, zeros where there is none.
-        weight: (N,) how far each is to be trusted, from ``trust``.
+        weight: (N,) how far each is to be trusted, from ``item_vectors.trust``.
     """
     rows, _ = layout.rows(items)
     weight = weight * (np.abs(vectors).sum(axis=1) > 0)
@@ -154,64 +148,3 @@ class ContentEncoder:
         speaks = rows[:, self.layout.slices["base"]][:, kinds:].any(axis=1)  # a known language
         known = (present.any(axis=1) | speaks) & (np.abs(mixed).sum(axis=1) > 0)
         return mixed * known[:, None], known
-
-
-def trust(support: np.ndarray, prior: float) -> np.ndarray:
-    """How far vectors of that many plays are to be believed, (N,) in [0, 1)."""
-    return support / (support + prior)
-
-
-def blend(met: np.ndarray, content: np.ndarray, support: np.ndarray, prior: float) -> np.ndarray:
-    """Co-occurrence weighted by its plays against content that is worth ``prior`` plays.
-
-    Args:
-        met: (N, d) unit vectors from co-occurrence, zeros where there is none.
-        content: (N, d) unit vectors from content, zeros where nothing is known.
-        support: (N,) plays behind ``met``.
-        prior: plays.
-
-    Returns:
-        (N, d) float32 of length 1, zeros where both are.
-    """
-    evidence = (support * (np.abs(met).sum(axis=1) > 0))[:, None]
-    return unit(evidence * met + prior * content)
-
-
-def save_encoder(encoder: ContentEncoder, uri: str) -> str:
-    """Write arrays and side-car to a folder, the side-car last; returns the arrays' SHA-256."""
-    layout = encoder.layout
-    arrays = {"audio_mean": layout.audio_mean, "audio_std": layout.audio_std, "seen": encoder.seen}
-    packed = save({**arrays, "weights": encoder.weights})
-    digest = hashlib.sha256(packed).hexdigest()
-    about: dict[str, Any] = {"sha256": digest, "config": layout.config.model_dump(mode="json")}
-    about |= {name: list(getattr(layout, name)) for name in WORDS}
-    about |= {"text_size": layout.text_size, "vector_size": layout.vector_size}
-    filesystem, folder = fsspec.core.url_to_fs(uri)
-    filesystem.makedirs(folder, exist_ok=True)
-    for name, content in ((WEIGHTS, packed), (SIDE_CAR, json.dumps(about).encode())):
-        filesystem.pipe_file(f"{folder}/{name}.partial", content)
-        filesystem.mv(f"{folder}/{name}.partial", f"{folder}/{name}")
-    return digest
-
-
-def load_encoder(uri: str) -> ContentEncoder:
-    """Read what ``save_encoder`` wrote.
-
-    Raises:
-        ValueError: the arrays are not those that the side-car speaks of.
-    """
-    filesystem, folder = fsspec.core.url_to_fs(uri)
-    packed = filesystem.cat_file(f"{folder}/{WEIGHTS}")
-    about = json.loads(filesystem.cat_file(f"{folder}/{SIDE_CAR}"))
-    if hashlib.sha256(packed).hexdigest() != about["sha256"]:
-        raise ValueError(f"{uri}: the arrays are not those that {SIDE_CAR} speaks of")
-    arrays = load(packed)
-    layout = ContentLayout(
-        config=ContentConfig.model_validate(about["config"]),
-        audio_mean=arrays["audio_mean"],
-        audio_std=arrays["audio_std"],
-        text_size=about["text_size"],
-        vector_size=about["vector_size"],
-        **{name: tuple(about[name]) for name in WORDS},
-    )
-    return ContentEncoder(layout, arrays["weights"], arrays["seen"])

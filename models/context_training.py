@@ -216,7 +216,7 @@ def train(
     rates: np.ndarray,
     config: ContextTrainingConfig,
     rng: np.random.Generator,
-) -> tuple[np.ndarray, np.ndarray, float]:
+) -> tuple[np.ndarray, np.ndarray]:
     """Train on one shard.
 
     Args:
@@ -227,17 +227,15 @@ def train(
         rng: the source of chance; the same one gives the same result on one thread.
 
     Returns:
-        ``learned`` as it is now, how often each of its rows was met (rows,) float32, and the mean
-        loss.
+        ``learned`` as it is now, and how often each of its rows was met (rows,) float32.
     """
     contexts = contexts.longer_than_one()
     learned = torch.from_numpy(model.learned.copy())
     met = np.full(len(model.learned), NEVER_MET, np.float32)
     if not len(contexts.lengths):
-        return learned.numpy(), met, 0.0
+        return learned.numpy(), met
     sampler = Sampler(contexts, len(model.start), config, rng)
     start, creator_rows = torch.from_numpy(model.start), model.creator_rows
-    total = 0.0
     for rate in rates:
         draw = sampler.draw()
         items, place = np.unique(draw.items, return_inverse=True)
@@ -245,15 +243,13 @@ def train(
         offsets = learned[items, :-1].requires_grad_()  # (I, d)
         shared = learned[owners, :-1].requires_grad_()
         vectors = F.normalize(start[items] + offsets + shared[owner], dim=1)  # (I, d)
-        loss = _loss(vectors, place, draw, sampler.log_expected, config)
-        loss.backward()
+        _loss(vectors, place, draw, sampler.log_expected, config).backward()
         _adagrad(learned, items, offsets, float(rate))
         _adagrad(learned, owners, shared, float(rate))
         learned[-1] = 0.0  # creators that are unknown have nothing in common
         met += np.bincount(draw.positives, minlength=len(met))
         met += np.bincount(creator_rows[draw.positives], minlength=len(met))
-        total += float(loss.detach())
-    return learned.numpy(), met, total / max(len(rates), 1)
+    return learned.numpy(), met
 
 
 def _loss(

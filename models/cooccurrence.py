@@ -82,9 +82,8 @@ def near_pairs(
         weight = line.weight[later] * line.weight[earlier] / distance**fading
         counts.append(np.rint(weight * PLAY).astype(np.int64))
     unique, place = np.unique(np.concatenate(keys), return_inverse=True)
-    total = np.zeros(len(unique), np.int64)
-    np.add.at(total, place, np.concatenate(counts))
-    return unique, total
+    total = np.bincount(place, np.concatenate(counts), len(unique))  # exact below 2^53
+    return unique, total.astype(np.int64)
 
 
 def unpacked(keys: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

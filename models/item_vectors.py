@@ -19,6 +19,11 @@ from scipy import sparse
 from models.features import unit
 
 RIDGE = 1.0  # plays' worth of doubt about the map from one space to another
+# Plays that a prior is worth; chosen on the windows before the last of thirtymusic_events.
+CONTENT_PRIOR = 5.0
+TRAINED_PRIOR = 2.0  # also on validation plays of thirtymusic_histories, which want it small
+CREATOR_PRIOR = 1.0
+GENRE_PRIOR = 5.0
 OVERSAMPLING = 16  # columns beyond those that are kept, which make the iteration accurate
 
 
@@ -151,24 +156,22 @@ def content_vectors(
     return unit(trust * by_creator + (1 - trust) * by_genre)
 
 
-def trust(support: np.ndarray) -> np.ndarray:
-    """How far a vector of counts is trusted against content, (items,) in [0, 1]."""
-    return support / (support + CONTENT_PRIOR)
+def trust(support: np.ndarray, prior: float = CONTENT_PRIOR) -> np.ndarray:
+    """How far vectors of that many plays are to be believed, (N,) in [0, 1].
+
+    Args:
+        support: (N,) plays.
+        prior: plays that doubt is worth.
+    """
+    return np.divide(support, support + prior, out=np.zeros(len(support)), where=support > 0)
 
 
 def trust_of_trained(support: np.ndarray) -> np.ndarray:
     """The same for a trained vector: it knows what its creator's others do, and needs less."""
-    return support**2 / (support**2 + TRAINED_PRIOR**2)
+    return trust(support**2, TRAINED_PRIOR**2)
 
 
 def blend(vectors: np.ndarray, content: np.ndarray, trusted: np.ndarray) -> np.ndarray:
     """Vectors weighted by how far they are trusted against content, (items, d) unit float32."""
     share = (trusted * (np.abs(vectors).sum(axis=1) > 0))[:, None]
     return unit(share * vectors + (1 - share) * content)
-
-
-# Plays that a prior is worth; chosen on the windows before the last of thirtymusic_events.
-CONTENT_PRIOR = 5.0
-TRAINED_PRIOR = 2.0  # also on validation plays of thirtymusic_histories, which want it small
-CREATOR_PRIOR = 1.0
-GENRE_PRIOR = 5.0

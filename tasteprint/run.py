@@ -191,27 +191,11 @@ def _plan(args: Run, source_and_data: tuple[str, str], batch_id: str) -> list[St
     vectors, features = [*batch, *sessions, *seed], [*batch, *sessions, *horizon]
     return [
         *([_simulate(args, data)] if args.source is None else []),
+        spark_step("ingest", "ingest", "ingest", files, args.spark_submit),
         spark_step(
-            "ingest",
-            "ingest",
-            "ingest",
-            files,
-            args.spark_submit,
+            "track_vectors", "item vectors", "build_track_vectors", vectors, args.spark_submit
         ),
-        spark_step(
-            "track_vectors",
-            "item vectors",
-            "build_track_vectors",
-            vectors,
-            args.spark_submit,
-        ),
-        spark_step(
-            "features",
-            "user features",
-            "build_features",
-            features,
-            args.spark_submit,
-        ),
+        spark_step("features", "user features", "build_features", features, args.spark_submit),
         ray_step(
             "train",
             "train the user model",
@@ -219,12 +203,6 @@ def _plan(args: Run, source_and_data: tuple[str, str], batch_id: str) -> list[St
             [*batch, *training],
             args.ray_address,
         ),
-        ray_step(
-            "embed",
-            "embed everyone",
-            "batch_embed",
-            batch,
-            args.ray_address,
-        ),
+        ray_step("embed", "embed everyone", "batch_embed", batch, args.ray_address),
         Step("audit", "audit", audit),
     ]

@@ -5,16 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 
-from models.content import (
-    SIDE_CAR,
-    WEIGHTS,
-    blend,
-    content_sums,
-    fit,
-    load_encoder,
-    save_encoder,
-    trust,
-)
+from models.content import content_sums, fit
 from models.content_features import ContentConfig, learn_layout
 from models.features import unit
 from schemas.arrow import list_column
@@ -113,30 +104,3 @@ def test_items_without_a_vector_teach_nothing():
     items, vectors = world()
     layout = learn_layout(items, ContentConfig(waves=2), SIZE, text_size=0)
     assert not content_sums(layout, items, np.zeros_like(vectors), np.ones(ITEMS)).gram.any()
-
-
-def test_what_is_saved_is_read_again_and_never_unpickled(encoder, tmp_path):
-    save_encoder(encoder, str(tmp_path))
-    assert sorted(path.name for path in tmp_path.iterdir()) == [SIDE_CAR, WEIGHTS]
-    items, _ = world(20, seed=3)
-    assert (load_encoder(str(tmp_path)).vectors(items)[0] == encoder.vectors(items)[0]).all()
-
-
-def test_arrays_that_the_side_car_does_not_speak_of_are_refused(encoder, tmp_path):
-    save_encoder(encoder, str(tmp_path))
-    (tmp_path / WEIGHTS).write_bytes(b"others")
-    with pytest.raises(ValueError, match=SIDE_CAR):
-        load_encoder(str(tmp_path))
-
-
-def test_vectors_are_believed_the_more_the_more_plays_they_have():
-    assert trust(np.array([0, 5, 1e9]), 5.0).round(3).tolist() == [0, 0.5, 1]
-
-
-def test_a_blend_is_content_without_plays_and_co_occurrence_with_many():
-    met, content = np.array([[1.0, 0.0]]), np.array([[0.0, 1.0]])
-    assert_allclose(blend(met, content, np.array([0]), 5.0), content)
-    assert_allclose(blend(met, content, np.array([1_000_000]), 5.0), met, atol=1e-4)
-    assert_allclose(blend(met, content, np.array([5]), 5.0), unit(np.ones((1, 2))), atol=1e-6)
-    assert_allclose(blend(np.zeros((1, 2)), content, np.array([50]), 5.0), content)
-    assert not blend(np.zeros((1, 2)), np.zeros((1, 2)), np.array([3]), 5.0).any()

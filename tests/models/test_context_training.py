@@ -32,7 +32,7 @@ def at_random(creator: np.ndarray = UNKNOWN) -> ItemModel:
 
 def trained(model: ItemModel, contexts: Contexts, steps: int = 200, seed: int = 0) -> ItemModel:
     rates = np.linspace(0.1, 0.0, steps, endpoint=False)
-    learned, _, _ = train(model, contexts, rates, CONFIG, np.random.default_rng(seed))
+    learned, _ = train(model, contexts, rates, CONFIG, np.random.default_rng(seed))
     return ItemModel(model.start, model.creator, learned)
 
 
@@ -74,9 +74,7 @@ def test_an_item_that_nobody_played_follows_its_creator():
 def test_without_a_creator_an_item_that_nobody_met_stays():
     contexts = Contexts(camps().items % 30, camps().lengths)  # nothing of the last camp
     config = CONFIG.model_copy(update={"negative_power": 1.0})
-    learned, met, _ = train(
-        at_random(), contexts, np.full(20, 0.1), config, np.random.default_rng(0)
-    )
+    learned, met = train(at_random(), contexts, np.full(20, 0.1), config, np.random.default_rng(0))
     assert not learned[30:ITEMS].any()
     assert (met[30:ITEMS] < 1).all()
     assert (met[:30] > 1).all()
@@ -101,10 +99,9 @@ def test_contexts_of_one_play_are_left_out_and_nothing_else_is():
 
 def test_a_shard_without_contexts_learns_nothing():
     model, nobody = at_random(), Contexts(np.array([7]), np.array([1]))
-    learned, met, loss = train(model, nobody, np.ones(3), CONFIG, np.random.default_rng(0))
+    learned, met = train(model, nobody, np.ones(3), CONFIG, np.random.default_rng(0))
     assert_array_equal(learned, model.learned)
     assert met.max() < 1
-    assert loss == 0
 
 
 def test_a_bot_is_drawn_no_more_often_than_the_cap_allows():

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from numpy.testing import assert_allclose
+from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse
 
 from models import item_vectors as iv
@@ -134,11 +134,19 @@ def test_a_creator_counts_the_more_the_more_plays_it_has():
     assert little[0] < 0.2
 
 
-def test_a_blend_is_content_where_a_vector_is_not_trusted():
+def test_a_blend_is_content_without_plays_and_co_occurrence_with_many():
     met, content = np.array([[1.0, 0.0]]), np.array([[0.0, 1.0]])
-    assert_allclose(iv.blend(met, content, np.array([0.0])), content)
-    assert_allclose(iv.blend(met, content, np.array([1.0])), met)
-    assert_allclose(iv.blend(met, content, np.array([0.5])), unit(np.ones((1, 2))), atol=1e-6)
+
+    def of(plays: int) -> np.ndarray:
+        return iv.blend(met, content, iv.trust(np.array([plays]), 5.0))
+
+    assert_allclose(of(0), content)
+    assert_allclose(of(1_000_000), met, atol=1e-4)
+    assert_allclose(of(5), unit(np.ones((1, 2))), atol=1e-6)
+
+
+def test_without_doubt_one_play_is_enough_and_none_is_not():
+    assert_array_equal(iv.trust(np.array([0, 1]), 0.0), [0, 1])
 
 
 @pytest.mark.parametrize(
