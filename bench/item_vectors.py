@@ -34,7 +34,8 @@ from scipy import sparse
 
 from evaluation.held_out import Split, found, found_by_popularity, last_of_some, last_plays
 from jobs.build_track_vectors import BuildTrackVectors, item_vectors
-from jobs.cooccurrence import WHOLE
+from jobs.cooccurrence import WHOLE, neighbours
+from jobs.counts import as_rows
 from models.layout import VECTOR_SIZE
 from schemas.arrow import matrix
 from schemas.contract import contract
@@ -186,7 +187,10 @@ def ours(split: Split, seed: int, *, spark: SparkSession, creator: np.ndarray | 
         items["creator_id"] = pa.array(creator).cast(pa.string())
     args = BuildTrackVectors(lakehouse="-", batch_id="-", seed=seed)
     frames = [_frame(spark, "listens", listens), _frame(spark, "items", items)]
-    vectors = item_vectors(*frames, args).where(f"fold = {WHOLE}").select("item_id", "vector")
+    counts = as_rows(neighbours(frames[0], args.counting(frames[0]))).persist()
+    vectors = (
+        item_vectors(*frames, counts, args).where(f"fold = {WHOLE}").select("item_id", "vector")
+    )
     table = vectors.toArrow()
     out = np.zeros((len(split.items), VECTOR_SIZE), np.float32)
     out[table["item_id"].cast(pa.int64()).to_numpy()] = matrix(table["vector"])

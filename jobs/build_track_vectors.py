@@ -19,19 +19,19 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 from pyspark import StorageLevel
 from pyspark.sql import DataFrame, Window
 from pyspark.sql import functions as F
-from scipy import sparse
 
+from jobs.blending import MET, blended, by_fold, told
 from jobs.catalogue import Catalogue, describe
+from jobs.content import met_in, text_vectors
 from jobs.contexts import sharpened
-from jobs.cooccurrence import FOLDS, VARIANTS, WHOLE, neighbourhoods, neighbours
-from jobs.pmi import PmiRows, flat, offsets
+from jobs.cooccurrence import VARIANTS, WHOLE, gap_that_tells, numbered
+from jobs.counts import counts_of, made_by
+from jobs.factorise import context_totals, factorised, projected
+from jobs.pmi import PmiRows
 from jobs.session import spark_session
-from jobs.summed import summed
 from jobs.tables import known_listens, read
 from lakehouse.gate import import_ahead
 from lakehouse.publish import publish_frame
@@ -39,15 +39,19 @@ from lakehouse.steps import StepClock
 from lakehouse.storage import Lakehouse
 from models import item_vectors as iv
 from models.context_training import ContextTrainingConfig, ItemModel
-from models.features import unit
+from models.cooccurrence import Counting
 from models.layout import VECTOR_SIZE
-from schemas.arrow import list_column, matrix
+from models.text import installed
+from schemas.arrow import matrix
 from schemas.errors import entry_point
 from schemas.settings import Settings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
+    import pyarrow as pa
+
+PACKAGED = "packaged"
 FEWEST_PARTS, ITEMS_PER_PART = 8, 20_000  # of the matrix: by the data alone, so that sums are equal
 
 
@@ -64,6 +68,8 @@ class BuildTrackVectors(Settings):
     """Plays before and after a play that count as its neighbours."""
     fading: float = 0.5
     """Power of the distance, in places, by which a pair counts less."""
+    most_a_day: int = 1_440
+    """Plays of a user and a day that are counted: one a minute; beyond, no person listens."""
     shift: float = 1.0
     """Shift of the mutual information: the larger, the fewer chance meetings count."""
     smoothing: float = 0.75
@@ -74,8 +80,15 @@ class BuildTrackVectors(Settings):
     """Block power iterations of the factorisation."""
     seed: int = 0
     """Seed of the random start of the factorisation, and of training."""
+    sentence_encoder: str = PACKAGED if installed() else ""
+    """What reads titles and descriptions: `packaged` (extra `text`), a folder, or empty."""
     training: ContextTrainingConfig = ContextTrainingConfig()
     """How vectors are sharpened on what users play together."""
+
+    def counting(self, listens: DataFrame) -> Counting:
+        """What counts as played together in these plays."""
+        gap = gap_that_tells(listens, self.session_gap)
+        return Counting(gap, self.window, self.fading, self.most_a_day)
 
 
 @entry_point
@@ -86,12 +99,18 @@ def main(argv: Sequence[str] | None = None) -> None:
     clock = StepClock(lake, "track_vectors")
     batch = lake.batches.to_write(args.batch_id)
     import_ahead()  # while Spark starts
+    own_id = F.lit(batch.batch_id)
     with spark_session("build_track_vectors") as spark:
         listens = known_listens(spark, lake, batch).persist(StorageLevel.DISK_ONLY)
-        vectors = item_vectors(listens, read(spark, lake, "items", batch), args)
-        vectors = vectors.withColumn("batch_id", F.lit(batch.batch_id)).persist(
-            StorageLevel.DISK_ONLY
-        )
+        counting = args.counting(listens)
+        counts, before = counts_of(spark, lake, batch, counting)
+        counts = counts.persist(StorageLevel.DISK_ONLY)
+        said = "everything" if before is None else f"what is new since batch {before}"
+        print(f"vectors: counting {said}", flush=True)  # noqa: T201
+        publish_frame(lake, "cooccurrence", counts.withColumn("batch_id", own_id), batch)
+        lake.batches.record(batch.batch_id, recipe={"cooccurrence": made_by(batch, counting)})
+        vectors = item_vectors(listens, read(spark, lake, "items", batch), counts, args)
+        vectors = vectors.withColumn("batch_id", own_id).persist(StorageLevel.DISK_ONLY)
         held_out = vectors.where(F.col("fold") != WHOLE)
         publish_frame(lake, "training_vectors", held_out, batch)
         rows = publish_frame(lake, "track_vectors", vectors.where(F.col("fold") == WHOLE), batch)
@@ -99,12 +118,15 @@ def main(argv: Sequence[str] | None = None) -> None:
         clock.finish(batch.batch_id, rows_in=listens.count(), rows_out=rows)
 
 
-def item_vectors(listens: DataFrame, items: DataFrame, args: BuildTrackVectors) -> DataFrame:
+def item_vectors(
+    listens: DataFrame, items: DataFrame, counts: DataFrame, args: BuildTrackVectors
+) -> DataFrame:
     """One vector per item and fold.
 
     Args:
-        listens: event_id, user_id, item_id, played_at.
+        listens: user_id, item_id.
         items: the catalogue.
+        counts: item_key, neighbours, folds, counts, as the contract has them.
         args: settings.
 
     Returns:
@@ -113,18 +135,28 @@ def item_vectors(listens: DataFrame, items: DataFrame, args: BuildTrackVectors) 
     index = indexed(items).persist(StorageLevel.DISK_ONLY)
     plays = listens.join(index.select("item_id", "item"), on="item_id")
     catalogue = describe(index, plays, args.max_contexts)
-    met = neighbourhoods(neighbours(plays, args.session_gap, args.window, args.fading))
-    rows = index.select("item_id", "item").join(met, on="item", how="left")
+    nearby = numbered(counts, index)
+    rows = index.select("item_id", "item").join(nearby, on="item", how="left")
     parts = max(FEWEST_PARTS, catalogue.own.shape[0] // ITEMS_PER_PART)
     rows = rows.repartition(parts, "item").sortWithinPartitions("item")
     rows = rows.persist(StorageLevel.DISK_ONLY)
-    totals = _context_totals(rows, catalogue)
+    totals = context_totals(rows, catalogue)
     pmi = PmiRows(catalogue, totals, args.shift, args.smoothing)
-    to_vector = _factorise(rows, pmi, args)
-    projected = _projected(rows, pmi, to_vector).persist(StorageLevel.DISK_ONLY)
-    start = _blended(projected, catalogue, iv.trust).persist(StorageLevel.DISK_ONLY)
+    to_vector = factorised(rows, pmi, args.iterations, args.seed)
+    texts = _texts(items, args.sentence_encoder)
+    blend = partial(blended, items=items, texts=texts, catalogue=catalogue)
+    met = projected(rows, pmi, to_vector).persist(StorageLevel.DISK_ONLY)
+    start = blend(met, trust=iv.trust).persist(StorageLevel.DISK_ONLY)
     moved = _sharpened(start, plays, catalogue, args).persist(StorageLevel.DISK_ONLY)
-    return _blended(moved, catalogue, iv.trust_of_trained)
+    return by_fold(blend(moved, trust=iv.trust_of_trained), catalogue)
+
+
+def _texts(items: DataFrame, encoder: str) -> DataFrame | None:
+    """What items say in words; None where no text is to be read."""
+    if not encoder:
+        return None
+    texts = text_vectors(items, None if encoder == PACKAGED else encoder)
+    return texts.persist(StorageLevel.DISK_ONLY)
 
 
 def indexed(items: DataFrame) -> DataFrame:
@@ -139,77 +171,6 @@ def indexed(items: DataFrame) -> DataFrame:
     )
 
 
-def _context_totals(rows: DataFrame, catalogue: Catalogue) -> np.ndarray:
-    """How often each context was met by users of each fold, (FOLDS, contexts)."""
-    met = rows.select(F.explode(F.arrays_zip("neighbours", "folds", "counts")).alias("met"))
-    counted = met.groupBy("met.neighbours", "met.folds").agg(F.sum("met.counts").alias("count"))
-    table = counted.toArrow()
-    cells = (table["folds"].to_numpy(), table["neighbours"].to_numpy())
-    shape = (FOLDS, catalogue.own.shape[0])
-    by_item = sparse.csr_matrix((table["count"].to_numpy(), cells), shape=shape)
-    return np.asarray((by_item @ catalogue.own).todense())
-
-
-def _factorise(rows: DataFrame, pmi: PmiRows, args: BuildTrackVectors) -> np.ndarray:
-    """The map from contexts to vectors, (contexts, VECTOR_SIZE) float32."""
-    contexts = pmi.catalogue.own.shape[1]
-    shared = rows.sparkSession.sparkContext.broadcast(pmi)
-
-    def weigh(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        for batch in batches:
-            matrix = shared.value.rows(batch, WHOLE)
-            columns = {"contexts": matrix.indices, "values": matrix.data}
-            yield pa.RecordBatch.from_pydict(
-                {
-                    name: pa.ListArray.from_arrays(matrix.indptr, flat)
-                    for name, flat in columns.items()
-                }
-            )
-
-    met = rows.where("neighbours IS NOT NULL")
-    matrix = met.mapInArrow(weigh, "contexts array<int>, values array<float>")
-    matrix = matrix.persist(StorageLevel.DISK_ONLY)
-    block = iv.start_block(contexts, VECTOR_SIZE, args.seed)
-
-    def weighed(batch: pa.RecordBatch) -> sparse.csr_matrix:
-        shape = (batch.num_rows, contexts)
-        cells = (flat(batch["values"]), flat(batch["contexts"]), offsets(batch["contexts"]))
-        return sparse.csr_matrix(cells, shape=shape)
-
-    def power(batch: pa.RecordBatch, block: np.ndarray) -> np.ndarray:
-        return iv.power_step(weighed(batch), block)
-
-    for _ in range(args.iterations):
-        product = summed(matrix, partial(power, block=block), block.shape)
-        block = np.linalg.qr(product)[0].astype(np.float32)
-    size = (block.shape[1], block.shape[1])
-    total = summed(matrix, lambda batch: iv.gram(weighed(batch), block), size)
-    return iv.projection(block, total, VECTOR_SIZE)
-
-
-def _projected(rows: DataFrame, pmi: PmiRows, to_vector: np.ndarray) -> DataFrame:
-    """Each item's vector from co-occurrence alone, zeros where there is none, for every fold.
-
-    Returns:
-        item_id, item, fold, met array<float>.
-    """
-    shared = rows.sparkSession.sparkContext.broadcast((pmi, to_vector))
-
-    def project(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        pmi, to_vector = shared.value
-        for batch in batches:
-            for fold in VARIANTS:
-                table = {
-                    "item_id": batch["item_id"],
-                    "item": batch["item"],
-                    "fold": pa.array(np.full(batch.num_rows, fold, np.int32)),
-                    "met": list_column(unit(pmi.rows(batch, fold) @ to_vector)),
-                }
-                yield pa.RecordBatch.from_pydict(table)
-
-    return rows.mapInArrow(project, "item_id string, item int, fold int, met array<float>")
-
-
 def _sharpened(
     start: DataFrame, plays: DataFrame, catalogue: Catalogue, args: BuildTrackVectors
 ) -> DataFrame:
@@ -220,10 +181,11 @@ def _sharpened(
     without a fold are taken to the same space by it.
 
     Returns:
-        as ``_projected``; of items that nobody played nothing is learned.
+        as ``start``; of items that nobody played nothing is learned.
     """
     support = catalogue.support_without(WHOLE)
-    table = start.where(F.col("fold") == WHOLE).select("item", "vector").toArrow()
+    whole = F.slice("vectors", 1 + VARIANTS.index(WHOLE) * VECTOR_SIZE, VECTOR_SIZE)
+    table = start.select("item", whole.alias("vector")).toArrow()
     before = np.zeros((len(support), VECTOR_SIZE), np.float32)
     before[table["item"].to_numpy()] = matrix(table["vector"])
     model = ItemModel.at(before, catalogue.creator)
@@ -235,90 +197,17 @@ def _sharpened(
     def move(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         after, to_after, catalogue = shared.value
         for batch in batches:
-            for fold in VARIANTS:
-                chosen = batch.filter(pc.equal(batch["fold"], fold))
-                if not chosen.num_rows:
-                    continue
-                item = chosen["item"].to_numpy()
-                if fold == WHOLE:
-                    met = after[item]
-                else:
-                    met = iv.aligned(matrix(chosen["vector"]), to_after)
-                heard = catalogue.support_without(fold)[item] > 0
-                met = np.where(heard[:, None], met, np.float32(0))
-                columns = {name: chosen[name] for name in ("item_id", "item", "fold")}
-                yield pa.RecordBatch.from_pydict(columns | {"met": list_column(met)})
+            vectors, supports = met_in(batch)
+            moved = [
+                after[batch["item"].to_numpy()]
+                if fold == WHOLE
+                else iv.aligned(vectors[:, place], to_after)
+                for place, fold in enumerate(VARIANTS)
+            ]
+            heard = (supports > 0)[:, :, None]
+            yield told(batch, heard * np.stack(moved, axis=1), catalogue)
 
-    return start.mapInArrow(move, "item_id string, item int, fold int, met array<float>")
-
-
-def _blended(
-    projected: DataFrame, catalogue: Catalogue, trust: Callable[[np.ndarray], np.ndarray]
-) -> DataFrame:
-    """Every item's vector: co-occurrence and content, weighted by what stands behind them."""
-    contexts = catalogue.own.shape[1]
-    context = projected.sparkSession.sparkContext
-    described = context.broadcast(catalogue)
-
-    def share(batch: pa.RecordBatch) -> np.ndarray:
-        """For each variant and context: the sum of its items' vectors, and their evidence."""
-        catalogue = described.value
-        sums = np.zeros((len(VARIANTS), contexts, VECTOR_SIZE + 1))
-        for variant, fold in enumerate(VARIANTS):
-            chosen = batch.filter(pc.equal(batch["fold"], fold))
-            if not chosen.num_rows:
-                continue
-            items = chosen["item"].to_numpy()
-            support = catalogue.support_without(fold)[items]
-            own, met = catalogue.own[items], matrix(chosen["met"])
-            sums[variant] = np.column_stack(iv.context_sums(own, met, support))
-        return sums
-
-    totals = summed(projected, share, (len(VARIANTS), contexts, VECTOR_SIZE + 1))
-    known = {}
-    for fold, total in zip(VARIANTS, totals, strict=True):
-        # What an item says of itself is no content: a new one says nothing yet.
-        known[fold] = unit(total[:, :-1]), np.where(catalogue.is_item, 0.0, total[:, -1])
-    learned = context.broadcast(known)
-
-    def blend(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        catalogue, known = described.value, learned.value
-        for batch in batches:
-            for fold in VARIANTS:
-                chosen = batch.filter(pc.equal(batch["fold"], fold))
-                if chosen.num_rows:
-                    yield _blended_batch(chosen, catalogue, fold, known[fold], trust)
-
-    return projected.mapInArrow(
-        blend,
-        "item_id string, item int, fold int, vector array<float>, support long, source string",
-    )
-
-
-def _blended_batch(
-    batch: pa.RecordBatch,
-    catalogue: Catalogue,
-    fold: int,
-    known: tuple[np.ndarray, np.ndarray],
-    trust: Callable[[np.ndarray], np.ndarray],
-) -> pa.RecordBatch:
-    items, met = batch["item"].to_numpy(), matrix(batch["met"])
-    support = catalogue.support_without(fold)[items]
-    own = catalogue.own[items]
-    content = iv.content_vectors(own, catalogue.is_creator, *known)
-    vectors = iv.blend(met, content, trust(support))
-    heard, described = np.abs(met).sum(axis=1) > 0, np.abs(content).sum(axis=1) > 0
-    source = np.select([heard & described, heard], ["blend", "co-occurrence"], "content")
-    table = {
-        "item_id": batch["item_id"],
-        "item": batch["item"],
-        "fold": batch["fold"],
-        "vector": list_column(vectors),
-        "support": pa.array(support.astype(np.int64)),
-        "source": pa.array(source.tolist(), pa.string()),
-    }
-    # Of an item that nobody played and nothing describes, nothing is known.
-    return pa.RecordBatch.from_pydict(table).filter(pa.array(heard | described))
+    return start.mapInArrow(move, MET)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 from pyspark import StorageLevel
 from pyspark.sql import functions as F
-from pyspark.sql.types import ArrayType, DoubleType, FloatType
+from pyspark.sql.types import ArrayType, FloatType
 
 from jobs.summed import summed
 from models import item_vectors as iv
@@ -23,11 +23,10 @@ from models.content import ContentSums, content_sums, fit
 from models.content_features import (
     learn_layout,
     others_of_creator,
-    vectors_in,
 )
 from models.layout import VECTOR_SIZE
 from models.text import SentenceEncoder
-from schemas.arrow import list_column
+from schemas.arrow import list_column, matrix
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -43,40 +42,42 @@ TOLD = ("item_id", "kind", "genres", "language", "audio_features")
 
 
 def content_vectors(
-    items: DataFrame,
-    vectors: DataFrame,
-    config: ContentConfig,
-    texts: DataFrame | None = None,
+    items: DataFrame, met: DataFrame, config: ContentConfig, texts: DataFrame | None = None
 ) -> DataFrame:
-    """What content says of every item.
+    """What content says of every item, for several variants of the vectors at once.
 
-    The encoder learns from ``vectors`` alone: whoever must not be known by the result must not be
-    known by them. For vectors without a fold of users, call it again with those.
+    The encoder of a variant learns from that variant's vectors alone: whoever must not be known by
+    the result must not be known by them.
 
     Args:
         items: the catalogue.
-        vectors: item_id, vector array<float> from co-occurrence, support long; items that were
-            met by nobody may be absent or null.
+        met: of every item item_id; vectors array<float> from co-occurrence, all variants one after
+            the other, zeros where one has not met the item; supports array<float>, plays behind
+            each.
         config: settings.
         texts: what ``text_vectors`` made of the same items; None leaves texts out.
 
     Returns:
-        item_id, content array<float> of length 1; items of which nothing is known are absent.
+        item_id, contents array<float>: of each variant a vector of length 1, or zeros where
+        nothing is known.
     """
-    described = with_creators(items, vectors, config)
+    described = with_creators(items, met, config)
     if texts is not None:
         described = described.join(texts, on="item_id", how="left")
     described = described.persist(StorageLevel.DISK_ONLY)
-    encoder = _learned(described, config)
-    shared = items.sparkSession.sparkContext.broadcast(encoder)
+    encoders = _learned(described, config)
+    shared = items.sparkSession.sparkContext.broadcast(encoders)
 
     def encode(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for batch in batches:
-            content, known = shared.value.vectors(batch)
-            columns = {"item_id": batch["item_id"], "content": list_column(content)}
-            yield pa.RecordBatch.from_pydict(columns).filter(pa.array(known))
+            contents = [
+                encoder.vectors(_variant(batch, place))[0]
+                for place, encoder in enumerate(shared.value)
+            ]
+            columns = {"item_id": batch["item_id"], "contents": list_column(np.hstack(contents))}
+            yield pa.RecordBatch.from_pydict(columns)
 
-    return described.mapInArrow(encode, "item_id string, content array<float>")
+    return described.mapInArrow(encode, "item_id string, contents array<float>")
 
 
 def text_vectors(items: DataFrame, folder: str | None = None) -> DataFrame:
@@ -113,16 +114,20 @@ def words_of() -> Column:
     return F.concat_ws(". ", *parts)
 
 
-def with_creators(items: DataFrame, vectors: DataFrame, config: ContentConfig) -> DataFrame:
-    """Each item beside its vector and what its creator's other items say of it.
+def with_creators(items: DataFrame, met: DataFrame, config: ContentConfig) -> DataFrame:
+    """Each item beside its vectors and what its creator's other items say of it.
+
+    Args:
+        items: the catalogue.
+        met: as in ``content_vectors``.
+        config: settings.
 
     Returns:
-        what is told of the item; vector, support (null where nobody met it); others array<float>,
-        others_weight double.
+        what is told of the item; vectors, supports; and of each variant the sum of the others'
+        vectors and the weight behind it: others, others_weights array<float>.
     """
-    met = vectors.select("item_id", "vector", "support")
     creator = F.coalesce(F.concat(F.lit("c"), "creator_id"), F.concat(F.lit("i"), "item_id"))
-    joined = items.select(*TOLD, creator.alias("creator")).join(met, on="item_id", how="left")
+    joined = items.select(*TOLD, creator.alias("creator")).join(met, on="item_id")
     together = joined.repartition("creator").sortWithinPartitions("creator", "item_id")
     schema = joined.drop("creator").schema.add("others", ArrayType(FloatType()))
 
@@ -132,39 +137,58 @@ def with_creators(items: DataFrame, vectors: DataFrame, config: ContentConfig) -
             return
         table = pa.Table.from_batches(held)
         creator = table["creator"].combine_chunks().dictionary_encode().indices.to_numpy()
-        vectors, support = _met(table)
-        others, weight = others_of_creator(
-            creator, vectors, iv.trust(support, config.support_prior)
-        )
-        table = table.drop_columns(["creator"]).append_column("others", list_column(others))
-        yield from table.append_column("others_weight", pa.array(weight)).to_batches()
+        vectors, supports = met_in(table)
+        trusted = iv.trust(supports, config.support_prior)
+        others = [
+            others_of_creator(creator, vectors[:, place], trusted[:, place])
+            for place in range(vectors.shape[1])
+        ]
+        columns = {
+            "others": list_column(np.hstack([total for total, _ in others])),
+            "others_weights": list_column(np.column_stack([weight for _, weight in others])),
+        }
+        table = table.drop_columns(["creator"])
+        for name, values in columns.items():
+            table = table.append_column(name, values)
+        yield from table.to_batches()
 
-    return together.mapInArrow(sums, schema.add("others_weight", DoubleType()))
+    return together.mapInArrow(sums, schema.add("others_weights", ArrayType(FloatType())))
 
 
-def _met(items: pa.Table | pa.RecordBatch) -> tuple[np.ndarray, np.ndarray]:
-    """Vectors of co-occurrence, zeros where there is none, and the plays behind them."""
-    vectors, _ = vectors_in(items, "vector", VECTOR_SIZE)
-    support = items["support"].to_numpy(zero_copy_only=False) if items.num_rows else np.zeros(0)
-    return vectors, np.nan_to_num(support.astype(float))
+def met_in(items: pa.Table | pa.RecordBatch) -> tuple[np.ndarray, np.ndarray]:
+    """Vectors of co-occurrence, (N, variants, d), and the plays behind them, (N, variants)."""
+    supports = matrix(items["supports"]).astype(float)
+    return matrix(items["vectors"]).reshape(*supports.shape, VECTOR_SIZE), supports
 
 
-def _learned(described: DataFrame, config: ContentConfig) -> ContentEncoder:
-    """The encoder, from all items that were met."""
+def _variant(items: pa.RecordBatch, place: int) -> pa.RecordBatch:
+    """What is told of items in one variant, as ``ContentLayout.rows`` reads it."""
+    others, weights = matrix(items["others"]), matrix(items["others_weights"])
+    columns = {name: items[name] for name in (*TOLD, "text") if name in items.schema.names}
+    columns["others"] = list_column(others[:, VECTOR_SIZE * place : VECTOR_SIZE * (place + 1)])
+    columns["others_weight"] = pa.array(weights[:, place])
+    return pa.RecordBatch.from_pydict(columns)
+
+
+def _learned(described: DataFrame, config: ContentConfig) -> list[ContentEncoder]:
+    """The encoder of each variant, from all items that it met."""
     layout = learn_layout(_sample(described), config, VECTOR_SIZE, _text_size(described))
+    first = described.select(F.size("supports").alias("variants")).head()
+    variants, columns = int(first["variants"]) if first else 0, sum(layout.widths.values())
     shared = described.sparkSession.sparkContext.broadcast(layout)
 
-    columns = sum(layout.widths.values())
-
     def share(batch: pa.RecordBatch) -> np.ndarray:
-        vectors, support = _met(batch)
-        weight = iv.trust(support, config.support_prior)
-        sums = content_sums(shared.value, batch, vectors, weight)
-        return np.hstack([sums.gram, sums.cross])
+        vectors, supports = met_in(batch)
+        trusted = iv.trust(supports, config.support_prior)
+        sums = [
+            content_sums(shared.value, _variant(batch, place), vectors[:, place], trusted[:, place])
+            for place in range(variants)
+        ]
+        return np.stack([np.hstack([one.gram, one.cross]) for one in sums])
 
-    met = described.where("vector IS NOT NULL").coalesce(MOST_PARTS)
-    total = summed(met, share, (columns, columns + VECTOR_SIZE), np.float64)
-    return fit(layout, ContentSums(total[:, :columns], total[:, columns:]))
+    played = described.where("supports[0] > 0").coalesce(MOST_PARTS)
+    total = summed(played, share, (variants, columns, columns + VECTOR_SIZE), np.float64)
+    return [fit(layout, ContentSums(one[:, :columns], one[:, columns:])) for one in total]
 
 
 def _sample(described: DataFrame) -> pa.Table:

@@ -40,7 +40,8 @@ def summed(
     def partition(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         total = np.zeros(shape)
         for batch in batches:
-            total += share(batch)
+            if batch.num_rows:
+                total += share(batch)
         yield pa.RecordBatch.from_pydict({"share": blob(total.astype(dtype))})
 
     def in_order(shares: Iterable[bytes]) -> np.ndarray:

@@ -109,7 +109,7 @@ def _counted(dataset: ds.Dataset, table: str, share: float) -> Profile:
         found.rows += part.num_rows
         for name in light:
             found.nulls[name] += part[name].null_count
-        ids = part[key_of(table)]
+        ids = part[key_of(table)].cast(pa.string())
         keys.append(ids.filter(sampled(ids, found.below)))
         if "present" in light:
             known = _dense(part["present"].filter(pa.array(_even(part["present"]))))

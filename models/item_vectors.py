@@ -22,8 +22,6 @@ RIDGE = 1.0  # plays' worth of doubt about the map from one space to another
 # Plays that a prior is worth; chosen on the windows before the last of thirtymusic_events.
 CONTENT_PRIOR = 5.0
 TRAINED_PRIOR = 2.0  # also on validation plays of thirtymusic_histories, which want it small
-CREATOR_PRIOR = 1.0
-GENRE_PRIOR = 5.0
 OVERSAMPLING = 16  # columns beyond those that are kept, which make the iteration accurate
 
 
@@ -115,47 +113,6 @@ def aligned(start: np.ndarray, to_moved: np.ndarray) -> np.ndarray:
     return unit(start @ to_moved[:-1] + to_moved[-1])
 
 
-def context_sums(
-    own: sparse.csr_matrix, vectors: np.ndarray, support: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """A partition's share of the evidence about each context.
-
-    Args:
-        own: (items, contexts) 1 where a context (creator, genre, language) describes the item.
-        vectors: (items, d) unit vectors, zeros where there is none.
-        support: (items,) plays behind each vector.
-
-    Returns:
-        sums of the vectors by context (contexts, d), and of their support (contexts,).
-    """
-    evidence = support * (np.abs(vectors).sum(axis=1) > 0)
-    weighted = own.T @ sparse.diags(evidence.astype(np.float64))
-    return np.asarray(weighted @ vectors, np.float32), np.asarray(weighted.sum(axis=1)).ravel()
-
-
-def content_vectors(
-    own: sparse.csr_matrix, is_creator: np.ndarray, means: np.ndarray, evidence: np.ndarray
-) -> np.ndarray:
-    """What an item's creator, genres and language say about it, (items, d) unit float32.
-
-    The creator's mean counts the more the more evidence it stands on; genres fill the rest, each
-    the less the fewer plays it has.
-
-    Args:
-        own: as in ``context_sums``.
-        is_creator: (contexts,) bool.
-        means: (contexts, d) unit mean vectors.
-        evidence: (contexts,) plays behind each mean.
-    """
-    creators = own @ sparse.diags(is_creator.astype(np.float32))
-    others = own @ sparse.diags((~is_creator) * evidence / (evidence + GENRE_PRIOR))
-    by_creator = unit(np.asarray(creators @ means))
-    by_genre = unit(np.asarray(others @ means))
-    plays = np.asarray(creators @ evidence)
-    trust = (plays / (plays + CREATOR_PRIOR))[:, None]
-    return unit(trust * by_creator + (1 - trust) * by_genre)
-
-
 def trust(support: np.ndarray, prior: float = CONTENT_PRIOR) -> np.ndarray:
     """How far vectors of that many plays are to be believed, (N,) in [0, 1].
 
@@ -163,7 +120,7 @@ def trust(support: np.ndarray, prior: float = CONTENT_PRIOR) -> np.ndarray:
         support: (N,) plays.
         prior: plays that doubt is worth.
     """
-    return np.divide(support, support + prior, out=np.zeros(len(support)), where=support > 0)
+    return np.divide(support, support + prior, out=np.zeros(np.shape(support)), where=support > 0)
 
 
 def trust_of_trained(support: np.ndarray) -> np.ndarray:

@@ -1,17 +1,27 @@
 from collections import Counter
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.cooccurrence import FOLDS, fold_of, neighbourhoods, neighbours
-from models.cooccurrence import PLAY
+from jobs.cooccurrence import (
+    FOLDS,
+    fold_of,
+    gap_that_tells,
+    item_key,
+    neighbourhoods,
+    neighbours,
+    numbered,
+)
+from models.cooccurrence import PLAY, Counting
 
 pytestmark = pytest.mark.spark
 
 T0 = datetime(2026, 3, 1, tzinfo=UTC)
 GAP, WINDOW = 30.0, 2
+COUNTING = Counting(GAP, WINDOW, fading=0.0, most_a_day=1_000)
 # user, item, minutes: u0 plays 1 2 3, falls silent, plays 4 4 5; u1 plays 1 and 6 between them.
 PLAYS = [
     ("u0", 1, 0),
@@ -30,20 +40,35 @@ def pairs_of(spark, arrow_rows):
     """How often each pair meets, as a function of plays."""
     arrow_rows(3)  # sessions go on from one Arrow batch to the next
 
-    def count(plays, window: int = WINDOW) -> Counter:
-        rows = [
-            (user, item, T0 + timedelta(minutes=minutes), f"e{number:02d}", None)
-            for number, (user, item, minutes) in enumerate(plays)
-        ]
-        schema = "user_id string, item int, played_at timestamp, event_id string, ms_played long"
-        found = neighbours(spark.createDataFrame(rows, schema), GAP, window, 0.0).collect()
+    names = spark.createDataFrame([(str(number),) for number in range(10)], "item_id string")
+    number_of = {
+        row["key"]: int(row["item_id"]) for row in names.withColumn("key", item_key()).collect()
+    }
+
+    def count(plays, days=None, **counting) -> Counter:
+        frame = spark.createDataFrame(*rows_of(plays))
+        found = neighbours(frame, replace(COUNTING, **counting), days).collect()
         assert all(row["count"] % PLAY == 0 for row in found)
+        assert all(row["item"] < row["neighbour"] for row in found)
         counted = Counter()
         for row in found:
-            counted[row["item"], row["neighbour"]] += row["count"] // PLAY
+            pair = number_of[row["item"]], number_of[row["neighbour"]]
+            counted[min(pair), max(pair)] += row["count"] // PLAY
         return counted
 
     return count
+
+
+def rows_of(plays) -> tuple[list, str]:
+    """Plays as rows, and their schema."""
+    rows = [
+        (user, str(item), T0 + timedelta(minutes=minutes), f"e{number:02d}", None)
+        for number, (user, item, minutes) in enumerate(plays)
+    ]
+    return (
+        rows,
+        "user_id string, item_id string, played_at timestamp, event_id string, ms_played long",
+    )
 
 
 def once(*pairs) -> Counter:
@@ -62,6 +87,29 @@ def test_a_window_of_one_sees_only_the_next_play(pairs_of):
 
 def test_plays_of_one_moment_are_ordered_by_their_ids(pairs_of):
     assert pairs_of([("u0", 1, 0), ("u0", 2, 0), ("u0", 3, 0)], window=1) == once((1, 2), (2, 3))
+
+
+def test_plays_beyond_the_most_of_a_day_are_not_looked_at(pairs_of):
+    day = 24 * 60
+    plays = [("u0", 1, 0), ("u0", 2, 1), ("u0", 3, 2), ("u0", 3, day), ("u0", 4, day + 1)]
+    assert pairs_of(plays, most_a_day=2) == once((1, 2), (3, 4))
+
+
+def test_of_some_days_only_pairs_that_end_there_are_counted(pairs_of):
+    today = (T0 - datetime(1970, 1, 1, tzinfo=UTC)).days
+    plays = [("u0", 1, -2), ("u0", 2, -1), ("u0", 3, 0), ("u0", 4, 24 * 60)]
+    assert pairs_of(plays, days=[today]) == once((1, 3), (2, 3))
+    assert pairs_of(plays, days=[today - 1]) == once((1, 2))
+
+
+def test_a_whole_history_may_be_one_session(pairs_of):
+    assert pairs_of([("u0", 1, 0), ("u0", 2, 10**6)], gap_minutes=None) == once((1, 2))
+
+
+@pytest.mark.parametrize(("apart", "gap"), [(5, GAP), (24 * 60, None)])
+def test_times_tell_sessions_where_plays_follow_each_other_within_the_gap(spark, apart, gap):
+    plays = [(f"u{user}", 1, apart * number) for user in range(40) for number in range(10)]
+    assert gap_that_tells(spark.createDataFrame(*rows_of(plays)), GAP) == gap
 
 
 def by_hand(plays, window: int) -> Counter:
@@ -113,6 +161,20 @@ def test_every_item_gets_one_row_of_what_was_near_it(spark):
         2: [(1, 0, 3_000.0), (1, 4, 1_000.0)],
         3: [(1, 0, 500.0)],
     }
+
+
+def test_rows_are_numbered_by_the_catalogue_and_lose_what_it_lacks(spark):
+    names = spark.createDataFrame([("a",), ("b",), ("c",), ("gone",)], "item_id string")
+    key = {row["item_id"]: row["key"] for row in names.withColumn("key", item_key()).collect()}
+    rows = [
+        (key["a"], [key["b"], key["gone"], key["c"]], [0, 1, 2], [5, 6, 7]),
+        (key["b"], [key["gone"]], [0], [1]),
+        (key["gone"], [key["a"]], [0], [1]),
+    ]
+    schema = "item_key long, neighbours array<long>, folds array<int>, counts array<long>"
+    index = spark.createDataFrame([("a", 2), ("b", 0), ("c", 1)], "item_id string, item int")
+    found = numbered(spark.createDataFrame(rows, schema), index).orderBy("item").collect()
+    assert [tuple(row) for row in found] == [(0, [], [], []), (2, [0, 1], [0, 2], [5.0, 7.0])]
 
 
 def test_a_user_has_one_fold_and_the_folds_are_of_like_size(spark):

@@ -93,47 +93,6 @@ def test_the_projection_has_zeros_where_there_are_fewer_contexts_than_columns():
     assert not found[:, 3:].any()
 
 
-@pytest.fixture
-def world():
-    """Three items: two of one creator, one of whom nobody played, and one of a genre alone."""
-    own = sparse.csr_matrix(np.array([[1, 1], [1, 0], [0, 1]], np.float32))
-    is_creator = np.array([True, False])
-    vectors = unit(np.array([[1.0, 0.0], [0.0, 0.0], [0.0, 1.0]], np.float32))
-    return own, is_creator, vectors
-
-
-def test_what_has_no_vector_is_no_evidence(world):
-    own, _, vectors = world
-    sums, evidence = iv.context_sums(own, vectors, np.array([4, 9, 2]))
-    assert evidence.tolist() == [4, 6]  # the nine plays of the item without a vector say nothing
-    assert_allclose(sums, [[4, 0], [4, 2]])
-
-
-def test_an_item_that_nobody_played_sounds_like_its_creator(world):
-    own, is_creator, vectors = world
-    sums, evidence = iv.context_sums(own, vectors, np.array([4, 0, 2]))
-    content = iv.content_vectors(own, is_creator, unit(sums), evidence)
-    assert_allclose(content[1], [1, 0], atol=1e-6)
-    assert_allclose(content[2], unit(sums)[1], atol=1e-6)
-
-
-def test_of_an_item_that_nothing_describes_content_says_nothing(world):
-    _, is_creator, _ = world
-    nothing = sparse.csr_matrix((1, 2))
-    assert not iv.content_vectors(nothing, is_creator, np.eye(2), np.ones(2)).any()
-
-
-def test_a_creator_counts_the_more_the_more_plays_it_has():
-    own = sparse.csr_matrix(np.ones((1, 2), np.float32))
-    means, is_creator = np.eye(2, dtype=np.float32), np.array([True, False])
-    little, much = (
-        iv.content_vectors(own, is_creator, means, np.array([plays, 50.0]))[0]
-        for plays in (0.1, 99)
-    )
-    assert much[0] > 0.9
-    assert little[0] < 0.2
-
-
 def test_a_blend_is_content_without_plays_and_co_occurrence_with_many():
     met, content = np.array([[1.0, 0.0]]), np.array([[0.0, 1.0]])
 
