@@ -34,6 +34,7 @@ from scipy import sparse
 
 from evaluation.held_out import Split, found, found_by_popularity, last_of_some, last_plays
 from jobs.build_track_vectors import BuildTrackVectors, item_vectors
+from jobs.contexts import of_listens
 from jobs.cooccurrence import WHOLE, neighbours
 from jobs.counts import as_rows
 from models.layout import VECTOR_SIZE
@@ -187,11 +188,10 @@ def ours(split: Split, seed: int, *, spark: SparkSession, creator: np.ndarray | 
         items["creator_id"] = pa.array(creator).cast(pa.string())
     args = BuildTrackVectors(lakehouse="-", batch_id="-", seed=seed)
     frames = [_frame(spark, "listens", listens), _frame(spark, "items", items)]
-    counts = as_rows(neighbours(frames[0], args.counting(frames[0]))).persist()
-    vectors = (
-        item_vectors(*frames, counts, args).where(f"fold = {WHOLE}").select("item_id", "vector")
-    )
-    table = vectors.toArrow()
+    plays = of_listens(frames[0])
+    counts = as_rows(neighbours(plays, args.counting(plays))).persist()
+    found = item_vectors(plays, frames[1], counts, args).where(f"fold = {WHOLE}")
+    table = found.select("item_id", "vector").toArrow()
     out = np.zeros((len(split.items), VECTOR_SIZE), np.float32)
     out[table["item_id"].cast(pa.int64()).to_numpy()] = matrix(table["vector"])
     spark.catalog.clearCache()

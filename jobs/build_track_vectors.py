@@ -26,7 +26,7 @@ from pyspark.sql import functions as F
 from jobs.blending import MET, blended, by_fold, told
 from jobs.catalogue import Catalogue, describe
 from jobs.content import met_in, text_vectors
-from jobs.contexts import sharpened
+from jobs.contexts import known_contexts, sharpened
 from jobs.cooccurrence import VARIANTS, WHOLE, gap_that_tells, numbered
 from jobs.counts import counts_of, made_by
 from jobs.factorise import context_totals, factorised, projected
@@ -86,7 +86,7 @@ class BuildTrackVectors(Settings):
     """How vectors are sharpened on what users play together."""
 
     def counting(self, listens: DataFrame) -> Counting:
-        """What counts as played together in these plays."""
+        """What counts as played together, by the times of these plays."""
         gap = gap_that_tells(listens, self.session_gap)
         return Counting(gap, self.window, self.fading, self.most_a_day)
 
@@ -101,30 +101,30 @@ def main(argv: Sequence[str] | None = None) -> None:
     import_ahead()  # while Spark starts
     own_id = F.lit(batch.batch_id)
     with spark_session("build_track_vectors") as spark:
-        listens = known_listens(spark, lake, batch).persist(StorageLevel.DISK_ONLY)
-        counting = args.counting(listens)
+        contexts = known_contexts(spark, lake, batch).persist(StorageLevel.DISK_ONLY)
+        counting = args.counting(known_listens(spark, lake, batch))
         counts, before = counts_of(spark, lake, batch, counting)
         counts = counts.persist(StorageLevel.DISK_ONLY)
         said = "everything" if before is None else f"what is new since batch {before}"
         print(f"vectors: counting {said}", flush=True)  # noqa: T201
         publish_frame(lake, "cooccurrence", counts.withColumn("batch_id", own_id), batch)
         lake.batches.record(batch.batch_id, recipe={"cooccurrence": made_by(batch, counting)})
-        vectors = item_vectors(listens, read(spark, lake, "items", batch), counts, args)
+        vectors = item_vectors(contexts, read(spark, lake, "items", batch), counts, args)
         vectors = vectors.withColumn("batch_id", own_id).persist(StorageLevel.DISK_ONLY)
         held_out = vectors.where(F.col("fold") != WHOLE)
         publish_frame(lake, "training_vectors", held_out, batch)
         rows = publish_frame(lake, "track_vectors", vectors.where(F.col("fold") == WHOLE), batch)
         lake.batches.record(batch.batch_id, recipe={"track_vectors": args.recipe()})
-        clock.finish(batch.batch_id, rows_in=listens.count(), rows_out=rows)
+        clock.finish(batch.batch_id, rows_in=contexts.count(), rows_out=rows)
 
 
 def item_vectors(
-    listens: DataFrame, items: DataFrame, counts: DataFrame, args: BuildTrackVectors
+    contexts: DataFrame, items: DataFrame, counts: DataFrame, args: BuildTrackVectors
 ) -> DataFrame:
     """One vector per item and fold.
 
     Args:
-        listens: user_id, item_id.
+        contexts: as ``known_contexts`` gives them.
         items: the catalogue.
         counts: item_key, neighbours, folds, counts, as the contract has them.
         args: settings.
@@ -133,7 +133,7 @@ def item_vectors(
         item_id, fold (WHOLE, or the fold that is left out), vector, support, source.
     """
     index = indexed(items).persist(StorageLevel.DISK_ONLY)
-    plays = listens.join(index.select("item_id", "item"), on="item_id")
+    plays = contexts.join(index.select("item_id", "item"), on="item_id")
     catalogue = describe(index, plays, args.max_contexts)
     nearby = numbered(counts, index)
     rows = index.select("item_id", "item").join(nearby, on="item", how="left")

@@ -10,6 +10,7 @@ import pyarrow as pa
 from pyspark import StorageLevel
 from pyspark.sql import functions as F
 
+from jobs.tables import known_listens, read
 from models.context_training import Contexts, ItemModel, average, train
 from schemas.arrow import blob, unblob
 
@@ -17,27 +18,66 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from pyspark import Broadcast
-    from pyspark.sql import DataFrame
+    from pyspark.sql import DataFrame, SparkSession
 
+    from lakehouse.batch import Batch
+    from lakehouse.storage import Lakehouse
     from models.context_training import ContextTrainingConfig
 
 BLOCK_ROWS = 65_536  # of what is learned, that are averaged together: 20 MB a shard
 
 
-def packed(plays: DataFrame, shards: int) -> DataFrame:
-    """Every user's plays, side by side, one row per shard: four bytes a play.
+def known_contexts(spark: SparkSession, lake: Lakehouse, batch: Batch) -> DataFrame:
+    """Everything that belongs together: what a user played, and what stands in a playlist.
 
-    One shuffle, of two numbers per play. A user is whole in one shard, and nothing is grouped by
+    Returns:
+        context, user_id (whose fold counts), item_id, played_at, event_id, ms_played.
+    """
+    contexts = of_listens(known_listens(spark, lake, batch))
+    playlists = of_playlists(spark, lake, batch)
+    return contexts if playlists is None else contexts.unionByName(playlists)
+
+
+def of_listens(listens: DataFrame) -> DataFrame:
+    """Plays, each in the context of its user."""
+    context = F.col("user_id").alias("context")
+    return listens.select(context, "user_id", "item_id", "played_at", "event_id", "ms_played")
+
+
+def of_playlists(spark: SparkSession, lake: Lakehouse, batch: Batch) -> DataFrame | None:
+    """Entries of playlists as if each was played once, a second after the one before it.
+
+    A playlist is left out with its owner's fold; one without an owner has a fold of its own.
+    None for a batch that was opened before there were playlists.
+    """
+    if "playlists" not in batch.parents:
+        return None
+    entries = read(spark, lake, "playlists", batch).where(F.col("added_at") < batch.as_of)
+    context = F.concat(F.lit("playlist "), "playlist_id")
+    return entries.select(
+        context.alias("context"),
+        F.coalesce("user_id", context).alias("user_id"),
+        "item_id",
+        F.timestamp_seconds("position").alias("played_at"),
+        F.lit("").alias("event_id"),
+        F.lit(None).cast("long").alias("ms_played"),
+    )
+
+
+def packed(plays: DataFrame, shards: int) -> DataFrame:
+    """The plays of every context, side by side, one row per shard: four bytes a play.
+
+    One shuffle, of two numbers per play. A context is whole in one shard, and nothing is grouped by
     item, so a hit is no heavier than any other track.
 
     Args:
-        plays: user_id, item (int).
+        plays: context, item (int).
         shards: number of shards.
 
     Returns:
         shard, items binary (int32), lengths binary (int64).
     """
-    keyed = plays.select(F.xxhash64("user_id").alias("user"), "item")
+    keyed = plays.select(F.xxhash64("context").alias("user"), "item")
     lined_up = keyed.repartition(shards, "user").sortWithinPartitions("user", "item")
 
     def pack(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
@@ -73,7 +113,7 @@ def sharpened(
     brings back their average. What travels is as large as the vectors, whatever was played.
 
     Args:
-        plays: user_id, item (int).
+        plays: context, item (int).
         model: where to begin.
         support: (N,) plays of each item.
         config: how.

@@ -42,7 +42,7 @@ def item_key(item_id: str = "item_id") -> Column:
 
 
 def neighbours(
-    plays: DataFrame, counting: Counting, days: Collection[int] | None = None
+    contexts: DataFrame, counting: Counting, days: Collection[int] | None = None
 ) -> DataFrame:
     """Pairs of different items played within a window of each other in one session.
 
@@ -51,7 +51,7 @@ def neighbours(
     A pair belongs to the day of its later play.
 
     Args:
-        plays: user_id, item_id, played_at, event_id, ms_played.
+        contexts: as ``jobs.contexts`` gives them.
         counting: what counts.
         days: days since 1970 whose pairs are wanted; None for all.
 
@@ -59,8 +59,8 @@ def neighbours(
         item, neighbour (long, as ``item_key``, the larger one second), fold, count (long,
         thousandths of a pair).
     """
-    numbers = plays.select(
-        F.xxhash64("user_id").alias("user"),
+    numbers = contexts.select(
+        F.xxhash64("context").alias("user"),
         fold_of().alias("fold"),
         item_key().alias("item"),
         F.unix_micros("played_at").alias("at"),

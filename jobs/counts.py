@@ -5,7 +5,7 @@ A pair belongs to the day of its later play, and counts are whole numbers, so
     counts now = counts before + Σ over changed days (pairs known now - pairs known before)
 
 to the last digit. A day has changed when a play on it, or shortly before it, is known now and was
-not before. Days without news are not read.
+not before. Days without news are not read. Playlists are few, and are counted again as a whole.
 """
 
 from __future__ import annotations
@@ -15,11 +15,14 @@ from typing import TYPE_CHECKING, Any
 
 from pyspark.sql import functions as F
 
+from jobs.contexts import known_contexts, of_listens, of_playlists
 from jobs.cooccurrence import MINUTE, day_of, neighbourhoods, neighbours
 from jobs.tables import known_at, known_listens, read
 from models.events import DAY
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from pyspark.sql import Column, DataFrame, SparkSession
 
     from lakehouse.batch import Batch
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
     from models.cooccurrence import Counting
 
 TABLE = "cooccurrence"
+CONTEXTS = ("listens", "playlists")
 CODE = 1  # raise it when the same plays are counted otherwise: older counts are then left alone
 
 
@@ -45,23 +49,34 @@ def counts_of(
         item_key, neighbours, folds, counts, as the contract has them; and the id of the batch
         whose counts were gone on from, None where everything was counted.
     """
-    listens = known_listens(spark, lake, batch)
     before = _before(lake, batch, counting)
     if before is None:
-        return as_rows(neighbours(listens, counting)), None
-    days = _changed_days(spark, lake, before, batch, counting)
-    kept = read(spark, lake, TABLE, before)
-    pairs = [_pairs(kept)]
-    if days:
-        known = {1: listens, -1: known_listens(spark, lake, before)}
-        for sign, plays in known.items():
-            found = neighbours(_near(plays, days, counting), counting, days)
-            pairs.append(found.withColumn("count", sign * F.col("count")))
-    total = pairs[0]
-    for part in pairs[1:]:
+        return as_rows(neighbours(known_contexts(spark, lake, batch), counting)), None
+    total = _pairs(read(spark, lake, TABLE, before))
+    for part in _news(spark, lake, before, batch, counting):
         total = total.unionByName(part)
     total = total.groupBy("item", "neighbour", "fold").agg(F.sum("count").alias("count"))
     return as_rows(total.where("count <> 0")), before.batch_id
+
+
+def _news(
+    spark: SparkSession, lake: Lakehouse, before: Batch, now: Batch, counting: Counting
+) -> Iterator[DataFrame]:
+    """Pairs to be added to those before, and pairs to be taken away, with a count below zero.
+
+    Playlists change anywhere and are few: they are all counted again.
+    """
+    days = _changed_days(spark, lake, before, now, counting)
+    for sign, batch in ((1, now), (-1, before)):
+        signed = (sign * F.col("count")).alias("count")
+        found = []
+        if days:
+            plays = of_listens(known_listens(spark, lake, batch))
+            found.append(neighbours(_near(plays, days, counting), counting, days))
+        if (playlists := of_playlists(spark, lake, batch)) is not None:
+            found.append(neighbours(playlists, counting))
+        for pairs in found:
+            yield pairs.select("item", "neighbour", "fold", signed)
 
 
 def as_rows(pairs: DataFrame) -> DataFrame:
@@ -71,7 +86,8 @@ def as_rows(pairs: DataFrame) -> DataFrame:
 
 def made_by(batch: Batch, counting: Counting) -> dict[str, Any]:
     """What the batch's counts were made with and from, for its recipe."""
-    return {**asdict(counting), "code": CODE, "listens": batch.version_of("listens")}
+    versions = {table: batch.parents[table] for table in CONTEXTS if table in batch.parents}
+    return {**asdict(counting), "code": CODE, **versions}
 
 
 def _before(lake: Lakehouse, batch: Batch, counting: Counting) -> Batch | None:

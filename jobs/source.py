@@ -45,7 +45,8 @@ from schemas.settings import complaints
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-FILLED = ("items", "users", "onboarding", "listens")  # what a source may fill, in order of need
+# What a source may fill, in order of need.
+FILLED = ("items", "users", "onboarding", "listens", "playlists")
 UNITS = {"s": 1_000_000, "ms": 1_000, "us": 1}  # microseconds
 HEAD = 1 << 20  # bytes of a JSON file that show its columns
 FORMATS = {"parquet": "parquet", "csv": "csv", "json": "json", "jsonl": "json"}
@@ -217,7 +218,8 @@ def load_source(source_file: str) -> Source:
     if unknown or not {"items", "listens"} <= set(source.tables):
         raise InputError(
             f"the source file {source_file} must fill items and listens, and may fill "
-            "users and onboarding" + (f"; it names {', '.join(unknown)}" if unknown else "")
+            "users, onboarding and playlists"
+            + (f"; it names {', '.join(unknown)}" if unknown else "")
         )
     return source
 

@@ -102,6 +102,18 @@ class Listens(Table):
     name = "listens"
 
 
+class Playlists(Table):
+    """What people put together, in order."""
+
+    name = "playlists"
+
+
+class Cooccurrence(Table):
+    """Who is played near whom."""
+
+    name = "cooccurrence"
+
+
 class TrackVectors(VectorTable):
     """One 80-d vector per item."""
 

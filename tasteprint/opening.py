@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from lakehouse.batch import Batch
     from lakehouse.storage import Lakehouse
 
-INPUTS = ("items", "users", "onboarding", "listens")
+INPUTS = ("items", "users", "onboarding", "listens", "playlists")
 ROOT = Path(__file__).resolve().parents[1]
 
 

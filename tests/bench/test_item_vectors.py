@@ -41,7 +41,7 @@ def test_every_peer_finds_the_camp_and_an_absent_set_is_skipped(data):
     )
     assert done.returncode == 0, done.stderr
     lines = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
-    scores = {line["peer"]: line["hit@10"] for line in lines if "peer" in line}
+    scores = {line["peer"]: line["hit@10"] for line in lines if "hit@10" in line}
     assert set(scores) == {"popularity", "ppmi", "als", "gensim", "ours"}
     assert scores["ours"] > 0.5
     assert [line["data"] for line in lines if "skipped" in line] == ["aotm_playlists"]

@@ -7,6 +7,7 @@ from numpy.testing import assert_allclose
 from pyspark.sql.pandas.types import from_arrow_schema
 
 from jobs.build_track_vectors import BuildTrackVectors, item_vectors, main
+from jobs.contexts import of_listens
 from jobs.cooccurrence import FOLDS, VARIANTS, WHOLE, neighbours
 from jobs.counts import as_rows
 from lakehouse.batches import BatchRegistry
@@ -67,8 +68,9 @@ def vectors(spark) -> dict[int, dict[str, dict]]:
         for name, rows in (("listens", listens()), ("items", ITEMS))
     ]
     args = BuildTrackVectors(lakehouse="-", batch_id="-")
-    counts = as_rows(neighbours(frames[0], args.counting(frames[0])))
-    found = item_vectors(*frames, counts, args).toArrow().to_pylist()
+    plays = of_listens(frames[0])
+    counts = as_rows(neighbours(plays, args.counting(plays)))
+    found = item_vectors(plays, frames[1], counts, args).toArrow().to_pylist()
     return {
         fold: {row["item_id"]: row for row in found if row["fold"] == fold} for fold in VARIANTS
     }

@@ -1,11 +1,15 @@
+from datetime import UTC, datetime, timedelta
+
 import numpy as np
+import pyarrow as pa
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from jobs.contexts import packed, sharpened
+from jobs.contexts import known_contexts, packed, sharpened
 from models.context_training import ContextTrainingConfig, ItemModel
 from models.features import unit
 from schemas.arrow import unblob
+from schemas.contract import contract
 
 pytestmark = pytest.mark.spark
 
@@ -34,7 +38,7 @@ def rows() -> list[tuple[str, int]]:
 
 @pytest.fixture(scope="module")
 def plays(spark, rows):
-    return spark.createDataFrame(rows, "user_id string, item int")
+    return spark.createDataFrame(rows, "context string, item int")
 
 
 def test_every_play_is_packed_once_and_no_user_is_cut(plays, rows):
@@ -70,7 +74,7 @@ def test_shards_together_find_out_who_is_played_with_whom(plays):
 
 
 def test_the_order_of_the_rows_changes_nothing(spark, plays, rows):
-    mixed = spark.createDataFrame(rows[::-1], "user_id string, item int").repartition(3)
+    mixed = spark.createDataFrame(rows[::-1], "context string, item int").repartition(3)
     assert_array_equal(moved(plays), moved(mixed))
 
 
@@ -79,3 +83,33 @@ def test_with_nothing_to_train_on_vectors_stay(plays):
     config = CONFIG.model_copy(update={"samples_per_item": 0.0})
     model = ItemModel.at(start, np.full(ITEMS, -1))
     assert_allclose(sharpened(plays, model, SUPPORT, config, 0).vectors(), start, atol=1e-6)
+
+
+def test_a_playlist_is_a_context_that_leaves_with_its_owners_fold(spark, lake):
+    at, late = datetime(2026, 3, 1, tzinfo=UTC), datetime(2026, 3, 3, tzinfo=UTC)
+    entries = [("p", 0, "a", "ann", at), ("p", 1, "b", "ann", late), ("q", 7, "c", None, at)]
+    names = ("playlist_id", "position", "item_id", "user_id", "added_at")
+    rows = [dict(zip(names, entry, strict=True)) for entry in entries]
+    for table, put in {"playlists": rows, "listens": [play("ann", "z", at)]}.items():
+        lake.append(table, pa.Table.from_pylist(put, schema=contract(table).arrow_schema))
+    parents = {table: lake.open(table).version() for table in ("playlists", "listens")}
+    batch = lake.batches.open(at + timedelta(days=1), parents, "s", "v")
+    found = known_contexts(spark, lake, batch).select("context", "user_id", "item_id").collect()
+    assert sorted(map(tuple, found)) == [
+        ("ann", "ann", "z"),
+        ("playlist p", "ann", "a"),
+        ("playlist q", "playlist q", "c"),
+    ]
+
+
+def test_a_batch_of_before_there_were_playlists_has_only_plays(spark, lake):
+    at = datetime(2026, 3, 1, tzinfo=UTC)
+    rows = pa.Table.from_pylist([play("ann", "z", at)], schema=contract("listens").arrow_schema)
+    lake.append("listens", rows)
+    batch = lake.batches.open(at + timedelta(days=1), {"listens": 1}, "s", "v")
+    assert known_contexts(spark, lake, batch).count() == 1
+
+
+def play(user: str, item: str, at: datetime) -> dict:
+    row = {"event_id": f"{user}-{item}", "user_id": user, "item_id": item, "item_kind": "track"}
+    return row | {"played_at": at, "ingested_at": at}

@@ -62,13 +62,11 @@ def pairs_of(spark, arrow_rows):
 def rows_of(plays) -> tuple[list, str]:
     """Plays as rows, and their schema."""
     rows = [
-        (user, str(item), T0 + timedelta(minutes=minutes), f"e{number:02d}", None)
+        (user, user, str(item), T0 + timedelta(minutes=minutes), f"e{number:02d}", None)
         for number, (user, item, minutes) in enumerate(plays)
     ]
-    return (
-        rows,
-        "user_id string, item_id string, played_at timestamp, event_id string, ms_played long",
-    )
+    names = "context string, user_id string, item_id string"
+    return rows, f"{names}, played_at timestamp, event_id string, ms_played long"
 
 
 def once(*pairs) -> Counter:

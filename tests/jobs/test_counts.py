@@ -4,10 +4,11 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import pyarrow as pa
 import pytest
+from deltalake import write_deltalake
 
+from jobs.contexts import known_contexts
 from jobs.cooccurrence import neighbours
 from jobs.counts import TABLE, as_rows, counts_of, made_by
-from jobs.tables import known_listens
 from models.cooccurrence import Counting
 from schemas.contract import contract
 
@@ -80,8 +81,8 @@ def from_nothing(spark, lake):
     """A function that counts everything that a batch knows."""
 
     def count(batch, counting=COUNTING):
-        listens = known_listens(spark, lake, batch)
-        return as_rows(neighbours(listens, counting)).toArrow().sort_by("item_key")
+        contexts = known_contexts(spark, lake, batch)
+        return as_rows(neighbours(contexts, counting)).toArrow().sort_by("item_key")
 
     return count
 
@@ -138,6 +139,29 @@ def test_after_an_erasure_everything_is_counted(lake, delivered, counted, from_n
     rows, before = counted(second)
     assert before is None
     assert rows.equals(from_nothing(second))
+
+
+def test_playlists_are_counted_again_as_they_are_now(lake, delivered, counted, from_nothing):
+    def put(position: int, item: str) -> dict:
+        row = {"playlist_id": "p", "position": position, "item_id": item, "user_id": "u0"}
+        return row | {"added_at": T1 - DAY}
+
+    def opened(entries: list[dict]):
+        agreed = contract("playlists").arrow_schema
+        write_deltalake(
+            lake.ensure("playlists"), pa.Table.from_pylist(entries, agreed), mode="overwrite"
+        )
+        parents = {table: lake.open(table).version() for table in ("listens", "playlists")}
+        return lake.batches.open(T1, parents, "s", "v")
+
+    delivered(plays(T1 - DAY, T1, seed=0), T1)
+    first = opened([put(0, "t0"), put(1, "new"), put(2, "newer")])
+    rows, _ = counted(first)
+    second = opened([put(0, "t0"), put(1, "newest")])
+    again, before = counted(second)
+    assert before == first.batch_id
+    assert again.equals(from_nothing(second))
+    assert (len(rows), len(again)) == (11, 10)
 
 
 def test_an_item_counts_before_the_catalogue_knows_it(delivered, counted):

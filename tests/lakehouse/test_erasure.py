@@ -29,7 +29,7 @@ from schemas.errors import BatchError, InputError
 AS_OF = datetime(2026, 3, 1, tzinfo=UTC)
 GONE = 'o\'Brien ünïd "42" <gone>'
 OTHERS = ("ann", "o'Brien", "böb")
-INPUTS = ("users", "listens", "onboarding", "taste_edits")
+INPUTS = ("users", "listens", "onboarding", "playlists", "taste_edits")
 OF_BATCHES = ("user_features", "training_examples", "user_embeddings", "user_sequences")
 
 
