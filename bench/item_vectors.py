@@ -219,8 +219,8 @@ GRIDS: dict[str, tuple[Callable[..., np.ndarray], list[dict[str, float]]]] = {
     "gensim": (
         gensim,
         [
-            {"epochs": 30, "window": window, "ns_exponent": power}
-            for window in (10, 30)
+            {"epochs": epochs, "window": 10, "ns_exponent": power}
+            for epochs in (10, 30)
             for power in (0.75, 0.0)
         ],
     ),
@@ -251,8 +251,10 @@ def spark_here() -> SparkSession:
 def best(peer: str, split: Split) -> dict[str, float]:
     """The setting of the grid that finds most at 10."""
     way, grid = GRIDS[peer]
-    scored = [(found(way(split, 0, **setting), split)["hit@10"], setting) for setting in grid]
-    for score, setting in scored:
+    scored = []
+    for setting in grid:
+        score = found(way(split, 0, **setting), split)["hit@10"]
+        scored.append((score, setting))
         print(json.dumps({"peer": peer, "validation hit@10": score, **setting}), flush=True)
     return max(scored, key=lambda pair: pair[0])[1]
 
