@@ -97,15 +97,17 @@ def tables(
 def _batches(
     filesystem: AbstractFileSystem, part: Part, columns: Mapping[str, bool], rows: int
 ) -> Iterator[pa.RecordBatch]:
+    footer = pq.read_metadata(part.file, filesystem=filesystem)
+    there = [name for name in columns if name in footer.schema.to_arrow_schema().names]
     with pq.ParquetFile(
         part.file,
+        metadata=footer,
         filesystem=filesystem,
-        read_dictionary=[name for name, in_words in columns.items() if in_words],
+        read_dictionary=[name for name in there if columns[name]],
         coerce_int96_timestamp_unit="us",
     ) as file:
         groups = file.num_row_groups
         own = range(part.number * groups // part.of, (part.number + 1) * groups // part.of)
-        there = [name for name in columns if name in file.schema_arrow.names]
         # The other cores have tasks of their own.
         yield from file.iter_batches(rows, list(own), there, use_threads=False)
 
