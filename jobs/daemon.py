@@ -1,29 +1,37 @@
 """Spark's daemon of Python workers, without what makes short tasks long.
 
 Before every task a worker forgets what it knows of its path, and Python 3.11 then reads the
-directory of ``pyspark.zip`` again, once for each of 16 folders in it; after every task it looks for
-garbage among all objects of PyTorch. Together that is a quarter of a second of each task. So here
-the installed ``pyspark`` is taken, the same code in plain files, and what modules hold is garbage
-to nobody. ``spark.conf`` names this module as ``spark.python.daemon.module``.
+directories of ``pyspark.zip`` and of Delta's JARs again, tens of times; after every task it looks
+for garbage among all objects of PyTorch. Together that is half a second of each task. So here
+nothing is imported from those archives, for the installed ``pyspark`` is the same code in plain
+files, and what modules hold is garbage to nobody. ``spark.conf`` names this module as
+``spark.python.daemon.module``.
 """
 
 from __future__ import annotations
 
 import gc
 import importlib.util
+import re
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from zipimport import zipimporter
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
 
-ZIPS = ("pyspark*.zip", "py4j-*.zip")
+ARCHIVES = re.compile(r"(/pyspark[^/]*\.zip|/py4j-[^/]*\.zip|\.jar)(/|$)")
 
 
-def without_zips(path: Iterable[str]) -> list[str]:
-    """The places of a search path that are no zips of Spark's."""
-    return [place for place in path if not any(map(Path(place).match, ZIPS))]
+def other_archives(place: str) -> zipimporter:
+    """A path hook for all archives, such as those of ``--py-files``, but Spark's own and JARs.
+
+    Raises:
+        ImportError: nothing is imported from that place.
+    """
+    if ARCHIVES.search(place):
+        raise ImportError(f"{place} holds nothing that a worker needs")
+    return zipimporter(place)
 
 
 def frozen_after(task: Callable[..., int | None]) -> Callable[..., int | None]:
@@ -43,12 +51,13 @@ def frozen_after(task: Callable[..., int | None]) -> Callable[..., int | None]:
 
 
 def main() -> None:
-    """Serve workers, as ``pyspark.daemon`` does, to whoever has ``pyspark`` installed."""
-    whole = sys.path[:]
-    sys.path[:] = without_zips(whole)
-    if importlib.util.find_spec("pyspark") is None or importlib.util.find_spec("py4j") is None:
-        sys.path[:] = whole
-    sys.path_importer_cache.clear()  # what is cached is read again as well
+    """Serve workers, as ``pyspark.daemon`` does."""
+    whole = sys.path_hooks[:]
+    sys.path_hooks[:] = [other_archives if hook is zipimporter else hook for hook in whole]
+    sys.path_importer_cache.clear()
+    if not all(map(importlib.util.find_spec, ("pyspark", "py4j"))):  # then they are in the zips
+        sys.path_hooks[:] = whole
+        sys.path_importer_cache.clear()
     from pyspark import daemon
 
     daemon.worker_main = frozen_after(daemon.worker_main)
