@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
 
 PARTS_PER_CORE = 4  # so that nobody waits long for the last
-SMALLEST, LARGEST = 2**20, 2**27  # bytes of a part: 1 MB to begin a task for, 128 MB as in Spark
+SMALLEST, LARGEST = 2**20, 2**27  # bytes: 1 MB to begin a task for; 128 MB, as row groups are
 
 
 class Part(NamedTuple):
@@ -46,7 +46,8 @@ def cut(files: Mapping[str, int], cores: int) -> list[list[Part]]:
     tasks: list[list[Part]] = []
     room = 0.0
     for file, size in sorted(files.items()):
-        shares = max(round(size / most), 1)
+        # A row group lies in one share: of a file of few, many shares would be empty.
+        shares = max(round(size / LARGEST), 1)
         for number in range(shares):
             if not tasks or size / shares > room:
                 tasks.append([])
