@@ -8,57 +8,50 @@
 Each program reads plays, sums item vectors at three half-lives, counts amounts and histograms of
 hour, weekday and device, and writes one row per user as Parquet; a line of JSON for each run, and
 one for how far their numbers lie apart. With ``--sizes`` ours alone runs, over so many million
-plays, and says what it took. Spark's start is apart: it has run a very small job before.
+plays, and says what it took. Spark's start is apart: it has run a very small job before. Last come
+lines on the tasks, from Spark's event log. ``bench/feature_peers.py`` has the other programs.
 """
 
 from __future__ import annotations
 
 import json
-import resource
+import os
 import shutil
 import time
 from contextlib import contextmanager
-from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import duckdb
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import torch
-from pyspark.sql import SparkSession
-from pyspark.sql import functions as F
-from scipy import sparse
+from feature_peers import AS_OF, CORES, DEVICES, MOMENT, by_hand, duckdb_reader, duckdb_sql
+from session import spark_here
 
-from jobs.blocks import in_blocks
-from jobs.bucket import PLAYS, BucketFeatures
+from jobs.bucket import BucketFeatures
 from jobs.build_features import bucket_files
 from jobs.cooccurrence import WHOLE
+from jobs.played import Played
 from jobs.shipping import saved
 from lakehouse.storage import Lakehouse
-from models.events import DAY, HOUR, play_weight
+from models.events import DAY
 from models.layout import AMOUNTS, HALF_LIVES, VECTOR_SIZE, build_layout
-from schemas.arrow import list_column, matrix
+from schemas.arrow import matrix
 from schemas.errors import entry_point
 from schemas.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from pyspark.sql import SparkSession
+
     from jobs.shipping import Shipped
 
-AS_OF = datetime(2026, 3, 1, tzinfo=UTC)
-MOMENT = round(AS_OF.timestamp()) * 1_000_000
-DEVICES = ("car", "desktop", "phone", "speaker")
 YEARS = 2  # of history
 ROWS_OF_A_FILE = 1_000_000
-COLUMNS = ["user_id", "item", "played_at", "ms_played", "device"]
-CORES = 2
 
 
 class Features(Settings):
@@ -81,24 +74,30 @@ class Features(Settings):
     memory: str = "3g"
     """Heap of Spark's one process."""
     heaviest: int = 0
-    """Plays of one more user, to see what a heavy listener does to the slowest task."""
+    """Plays of one user, to see what a heavy listener does to the slowest task."""
+    hottest: float = 0.0
+    """Share of plays, and so of sessions, most of which are one play, that are of one item."""
 
 
-def make_plays(folder: Path, events: int, users: int, items: int, heaviest: int) -> None:
+def make_plays(folder: Path, events: int, users: int, args: Features) -> None:
     """Write plays in order of time, as deliveries come, a million to a file; and item vectors."""
     rng = np.random.default_rng(0)
     share = rng.lognormal(0, 1, users)
     whose = rng.choice(users, events, p=share / share.sum()).astype(np.int32)
-    if heaviest:
-        whose[rng.choice(events, heaviest, replace=False)] = 0
-    item = (items ** rng.random(events)).astype(np.int32) - 1  # log-uniform, as a Zipf law is
+    if args.heaviest:
+        whose[rng.choice(events, args.heaviest, replace=False)] = 0
+    item = (args.items ** rng.random(events)).astype(np.int32) - 1  # log-uniform, as a Zipf law is
+    item[rng.random(events) < args.hottest] = 0
     whole = YEARS * 365 * DAY
     at = np.sort(MOMENT - 1 - (rng.random(events) * whole).astype(np.int64))
+    played_at = pa.array(at).cast(pa.timestamp("us", tz="UTC"))
     table = pa.table(
         {
+            "event_id": _ids(rng, events),
             "user_id": whose,
-            "item": np.random.default_rng(1).permutation(items).astype(np.int32)[item],
-            "played_at": pa.array(at).cast(pa.timestamp("us", tz="UTC")),
+            "item_id": np.random.default_rng(1).permutation(args.items).astype(np.int32)[item],
+            "played_at": played_at,
+            "ingested_at": played_at,
             "ms_played": rng.integers(0, 240_000, events).astype(np.int32),
             "device": pa.array(DEVICES).take(pa.array(rng.integers(0, len(DEVICES), events))),
         }
@@ -107,199 +106,21 @@ def make_plays(folder: Path, events: int, users: int, items: int, heaviest: int)
     place.mkdir(parents=True)
     for number, start in enumerate(range(0, events, ROWS_OF_A_FILE)):
         pq.write_table(table.slice(start, ROWS_OF_A_FILE), place / f"part-{number:03d}.parquet")
-    vectors = rng.standard_normal((items, VECTOR_SIZE)).astype(np.float32)
+    vectors = rng.standard_normal((args.items, VECTOR_SIZE)).astype(np.float32)
     np.save(folder / "vectors.npy", vectors / np.linalg.norm(vectors, axis=1, keepdims=True))
 
 
-@dataclass(frozen=True)
-class Read:
-    """What a reader hands over: columns of all plays, (E,) each."""
-
-    user: np.ndarray
-    item: np.ndarray
-    at: np.ndarray
-    ms: np.ndarray
-    device: np.ndarray
-
-    @classmethod
-    def of(cls, table: pa.Table) -> Read:
-        """Columns of a table; the codes of devices are those of DEVICES."""
-        device = table["device"].combine_chunks()
-        if not pa.types.is_dictionary(device.type):
-            device = device.dictionary_encode()
-        known = pc.index_in(device.dictionary, pa.array(DEVICES)).to_numpy()
-        return cls(
-            table["user_id"].to_numpy(),
-            table["item"].to_numpy(),
-            table["played_at"].cast(pa.int64()).to_numpy(),
-            table["ms_played"].to_numpy(),
-            known[device.indices.to_numpy()],
-        )
-
-
-def by_hand(folder: Path, out: Path) -> None:
-    """Pyarrow reads, a counting sort brings users together, torch sums."""
-    form = ds.ParquetFileFormat(dictionary_columns=["device"])
-    plays = ds.dataset(folder / "plays", format=form).to_table(columns=COLUMNS)
-    kernel(Read.of(plays.unify_dictionaries()), folder, out)
-
-
-def duckdb_reader(folder: Path, out: Path) -> None:
-    """The same with DuckDB as the reader."""
-    with connected() as connection:
-        query = f"SELECT {', '.join(COLUMNS)} FROM '{folder}/plays/*.parquet'"  # noqa: S608
-        kernel(Read.of(connection.sql(query).to_arrow_table()), folder, out)
-
-
-def kernel(read: Read, folder: Path, out: Path) -> None:
-    """All columns from NumPy arrays, users side by side."""
-    users = int(read.user.max()) + 1
-    places = np.arange(len(read.user), dtype=np.int32)
-    shape = (users, len(places))
-    order = sparse.coo_matrix((places, (read.user, places)), shape=shape).tocsr().indices
-    user, item, at = read.user[order], read.item[order], read.at[order]
-    weight = play_weight(read.ms[order].astype(np.float64))
-    begins = np.searchsorted(user, np.arange(users))
-    last, first = np.zeros(users, np.int64), np.full(users, MOMENT)
-    np.maximum.at(last, user, at)
-    np.minimum.at(first, user, at)
-    behind = (last[user] - at) / DAY
-    vectors = torch.from_numpy(np.load(folder / "vectors.npy"))
-    bags, index = torch.from_numpy(begins), torch.from_numpy(item.astype(np.int64))
-    tastes, plays = [], []
-    for days in HALF_LIVES.values():
-        decayed = weight * np.exp2(-behind / days)
-        own = torch.from_numpy(decayed.astype(np.float32))
-        total = torch.nn.functional.embedding_bag(
-            index, vectors, bags, mode="sum", per_sample_weights=own
-        )
-        tastes.append(total.numpy())
-        total_plays = np.bincount(user, decayed, users)
-        plays.append(total_plays * np.exp2(-(MOMENT - last) / DAY / days))
-    cell = np.sort(user.astype(np.int64) * len(vectors) + item)
-    once = cell[np.diff(cell, prepend=-1) > 0] // len(vectors)
-    distinct = np.bincount(once, minlength=users)
-    columns = (at // HOUR % 24, (at // DAY + 3) % 7, read.device[order])
-    histograms = [
-        np.bincount(user * width + column, decayed, users * width).reshape(users, width)
-        for column, width in zip(columns, WIDTHS, strict=True)
-    ]
-    count = np.bincount(user, minlength=users)
-    write(out, tastes, amounts(plays, distinct, count, last, first), histograms)
-
-
-def duckdb_sql(folder: Path, out: Path) -> None:
-    """DuckDB's SQL for weights and histograms, a sparse matrix product for the sums."""
-    vectors = np.load(folder / "vectors.npy")
-    with connected() as connection:
-        connection.execute(WEIGHTED.format(folder=folder))
-        per_user = connection.execute(PER_USER).fetchnumpy()
-        names = ["user_id", "item", *(f"w{position}" for position in range(len(HALF_LIVES)))]
-        plays = connection.execute(f"SELECT {', '.join(names)} FROM weighted").fetchnumpy()  # noqa: S608
-    numbers = {name: np.asarray(column) for name, column in per_user.items()}
-    users = int(numbers["user_id"].max()) + 1
-    place = (plays["user_id"], plays["item"])
-    tastes = [
-        sparse.csr_matrix((plays[name], place), shape=(users, len(vectors))) @ vectors
-        for name in names[2:]
-    ]
-    rows = {name: np.zeros(users, column.dtype) for name, column in numbers.items()}
-    for name, column in numbers.items():
-        rows[name][numbers["user_id"]] = column
-    moved = [
-        rows[f"plays{position}"] * np.exp2(-(MOMENT - rows["last"]) / DAY / days)
-        for position, days in enumerate(HALF_LIVES.values())
-    ]
-    histograms = [
-        np.stack([rows[f"{name}{column}"] for column in range(width)], axis=1)
-        for name, width in zip(HISTOGRAMS, WIDTHS, strict=True)
-    ]
-    counted = amounts(moved, rows["items"], rows["plays"], rows["last"], rows["first"])
-    write(out, tastes, counted, histograms)
-
-
-HISTOGRAMS, WIDTHS = ("hour", "weekday", "device"), (24, 7, len(DEVICES))
-WEIGHTED = f"""
-CREATE TEMP TABLE weighted AS
-WITH read AS (
-  SELECT user_id, item, epoch_us(played_at) AS t, list_position({
-    list(DEVICES)
-}, device) - 1 AS device,
-    least(greatest(ms_played / 30000.0, 0.1), 1) AS weight
-  FROM '{{folder}}/plays/*.parquet'),
-last AS (SELECT user_id, max(t) AS last FROM read GROUP BY ALL)
-SELECT user_id, item, t, t // {HOUR} % 24 AS hour, (t // {DAY} + 3) % 7 AS weekday, device,
-  {
-    ", ".join(
-        f"(weight * pow(2, (t - last) / {DAY}.0 / {days}))::FLOAT AS w{position}"
-        for position, days in enumerate(HALF_LIVES.values())
-    )
-}
-FROM read JOIN last USING (user_id)"""  # noqa: S608
-PER_USER = f"""
-SELECT user_id, count(*) AS plays, count(DISTINCT item) AS items, min(t) AS first, max(t) AS last,
-  {", ".join(f"sum(w{position}) AS plays{position}" for position in range(len(HALF_LIVES)))},
-  {
-    ", ".join(
-        f"coalesce(sum(w{len(HALF_LIVES) - 1}) FILTER ({name} = {column}), 0) AS {name}{column}"
-        for name, width in zip(HISTOGRAMS, WIDTHS, strict=True)
-        for column in range(width)
-    )
-}
-FROM weighted GROUP BY user_id"""  # noqa: S608
-
-
-@contextmanager
-def connected() -> Iterator[duckdb.DuckDBPyConnection]:
-    """DuckDB on as many cores as the others."""
-    with duckdb.connect() as connection:
-        connection.execute(f"SET threads = {CORES}")
-        connection.execute("SET preserve_insertion_order = false")
-        yield connection
-
-
-def amounts(
-    plays: list[np.ndarray],
-    distinct: np.ndarray,
-    count: np.ndarray,
-    last: np.ndarray,
-    first: np.ndarray,
-) -> np.ndarray:
-    """How much, how varied and how recent, (U, 7)."""
-    columns = [*map(np.log1p, plays), np.log1p(distinct), distinct / np.maximum(count, 1)]
-    columns += [np.log1p(np.where(count > 0, MOMENT - at, 0) / DAY) for at in (last, first)]
-    return np.stack(columns, axis=1)
-
-
-def write(
-    out: Path, tastes: list[np.ndarray], counted: np.ndarray, histograms: list[np.ndarray]
-) -> None:
-    """Directions and shares of whoever has played, as Parquet."""
-    parts = [_scaled(taste, np.linalg.norm(taste, axis=1)) for taste in tastes]
-    parts += [counted, *(_scaled(shares, shares.sum(axis=1)) for shares in histograms)]
-    rows = np.concatenate(parts, axis=1).astype(np.float32)
-    heard = np.flatnonzero(rows[:, 3 * VECTOR_SIZE + 3])
-    table = pa.table({"user_id": heard, "features": list_column(rows[heard])})
-    pq.write_table(table, out, use_dictionary=False, write_statistics=False)
-
-
-def _scaled(rows: np.ndarray, size: np.ndarray) -> np.ndarray:
-    return rows / np.where(size > 0, size, 1)[:, None]
+def _ids(rng: np.random.Generator, count: int) -> pa.Array:
+    """Random ids of plays, 16 letters each."""
+    letters = rng.bytes(8 * count).hex().encode()
+    bounds = np.arange(0, 16 * count + 1, 16, dtype=np.int32)
+    buffers = [None, pa.py_buffer(bounds), pa.py_buffer(letters)]
+    return pa.Array.from_buffers(pa.string(), count, buffers)
 
 
 def ours(spark: SparkSession, items: Shipped, buckets: int, folder: Path, out: Path) -> None:
     """The job from its plays on: blocks, one shuffle, the features of a bucket, its files."""
-    plays = spark.read.parquet(str(folder / "plays")).select(
-        F.pmod(F.xxhash64("user_id"), F.lit(buckets)).cast("int").alias("bucket"),
-        "user_id",
-        "item",
-        F.unix_micros("played_at").alias("at"),
-        F.lit(0).cast("long").alias("tie"),
-        "ms_played",
-        F.lit(None).cast("string").alias("item_kind"),
-        F.lit(None).cast("string").alias("surface"),
-        "device",
-    )
+    lake = Lakehouse(str(out))
     compute = BucketFeatures(
         batch_id="bench",
         layout=LAYOUT,
@@ -310,7 +131,9 @@ def ours(spark: SparkSession, items: Shipped, buckets: int, folder: Path, out: P
         sequence_length=0,
         shipped=items,
     )
-    bucket_files(in_blocks(plays, PLAYS), compute, Lakehouse(str(out)), buckets)
+    played = Played(lake.uri, AS_OF, buckets, items.ids, learned=False)
+    files = {str(file): file.stat().st_size for file in (folder / "plays").glob("*.parquet")}
+    bucket_files(played.blocks(spark, files), compute, lake, buckets)
 
 
 LAYOUT = build_layout({"device": DEVICES})
@@ -358,25 +181,17 @@ def seconds(run: Callable[[Path], None], out: Path) -> float:
 
 @contextmanager
 def spark_on_this_machine(args: Features) -> Iterator[SparkSession]:
-    """One process on two cores, as the runner starts it."""
+    """One process on two cores, as the runner starts it, that has run a very small job."""
     settings = {
         "spark.driver.memory": args.memory,
-        "spark.sql.session.timeZone": "UTC",
-        "spark.ui.enabled": "false",
-        "spark.ui.showConsoleProgress": "false",
-        "spark.log.level": "ERROR",
         "spark.local.dir": str(args.folder / "spark"),
-        "spark.sql.execution.arrow.maxRecordsPerBatch": "100000",
         "spark.eventLog.enabled": "true",
         "spark.eventLog.compress": "false",
         "spark.eventLog.rolling.enabled": "false",
         "spark.eventLog.dir": str(args.folder / "log"),
     }
     (args.folder / "log").mkdir(parents=True, exist_ok=True)
-    builder = SparkSession.builder.master(f"local[{CORES}]").appName("features")
-    for name, value in settings.items():
-        builder = builder.config(name, value)
-    spark = builder.getOrCreate()
+    spark = spark_here("features", CORES, **settings)
     try:
         smallest = args.model_copy(update={"items": 1_000, "heaviest": 0})
         folder = prepared(smallest, 10_000, 100)
@@ -388,10 +203,10 @@ def spark_on_this_machine(args: Features) -> Iterator[SparkSession]:
 
 def prepared(args: Features, events: int, users: int) -> Path:
     """Where plays of that size are."""
-    folder = args.folder / f"{events}-{users}-{args.items}-{args.heaviest}"
+    folder = args.folder / f"{events}-{users}-{args.items}-{args.heaviest}-{args.hottest}"
     if not (folder / "vectors.npy").exists():
         shutil.rmtree(folder, ignore_errors=True)
-        make_plays(folder, events, users, args.items, args.heaviest)
+        make_plays(folder, events, users, args)
     return folder
 
 
@@ -431,28 +246,59 @@ def grow(args: Features, spark: SparkSession) -> None:
         folder = prepared(args, events, max(events * args.users // args.events, 1))
         run = partial(ours, spark, our_items(folder), args.buckets, folder)
         took = [seconds(run, folder / "out of ours") for _ in range(args.repeats)]
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        said(program="ours", events=events, seconds=took, driver_mb=round(peak), heap=args.memory)
+        said(program="ours", events=events, seconds=took, heap=args.memory, **peaks())
 
 
-def slowest_task(log: Path) -> None:
-    """Say of each stage of the last run how long its slowest task took beside the median one."""
-    tasks: dict[int, list[int]] = {}
-    for line in log.open():
-        event = json.loads(line)
+def peaks() -> dict[str, int]:
+    """The most memory that was resident so far, in MB: of the driver, and of a worker of Python.
+
+    The driver is this process and its JVM, whose children's children the workers are (Linux).
+    """
+    (jvm,) = children(os.getpid())
+    workers = [worker for daemon in children(jvm) for worker in (daemon, *children(daemon))]
+    driver = _peak(os.getpid()) + _peak(jvm)
+    return {"driver_mb": driver, "worker_mb": max(map(_peak, workers), default=0)}
+
+
+def children(process: int) -> list[int]:
+    """Of a process, by their ids."""
+    tasks = Path(f"/proc/{process}/task").glob("*/children")
+    return [int(child) for task in tasks for child in task.read_text().split()]
+
+
+def _peak(process: int) -> int:
+    status = Path(f"/proc/{process}/status").read_text()
+    (line,) = [line for line in status.splitlines() if line.startswith("VmHWM")]
+    return int(line.split()[1]) // 1024
+
+
+def tasks_of_runs(log: Path) -> None:
+    """Say of each stage of each run how long its tasks took, and what they spilled to disk."""
+    stages: dict[str, list[int]] = {}
+    tasks: dict[int, list[dict[str, Any]]] = {}
+    for event in map(json.loads, log.open()):
+        if event["Event"] == "SparkListenerJobStart":
+            run = event["Properties"].get("spark.sql.execution.id", "")
+            stages.setdefault(run, []).extend(event["Stage IDs"])
         if event["Event"] == "SparkListenerTaskEnd":
-            took = event["Task Metrics"]["Executor Run Time"]
-            tasks.setdefault(event["Stage ID"], []).append(took)
-    for stage in sorted(tasks)[-2:]:
-        took = sorted(tasks[stage])
-        median = took[len(took) // 2]
-        said(
-            stage=stage,
-            tasks=len(took),
-            median_ms=median,
-            slowest_ms=took[-1],
-            ratio=round(took[-1] / median, 2),
-        )
+            tasks.setdefault(event["Stage ID"], []).append(event["Task Metrics"])
+    for run, own in enumerate([*stages.values()][1:]):  # the first was the very small job
+        for stage in sorted(tasks.keys() & own):
+            said(run=run, stage=stage, **_told(tasks[stage]))
+
+
+def _told(tasks: list[dict[str, Any]]) -> dict[str, float]:
+    took = sorted(task["Executor Run Time"] for task in tasks)
+    median = took[len(took) // 2]
+    return {
+        "tasks": len(took),
+        "median_ms": median,
+        "slowest_ms": took[-1],
+        "ratio": round(took[-1] / median, 2),
+        "shuffled_mb": sum(t["Shuffle Write Metrics"]["Shuffle Bytes Written"] for t in tasks)
+        // 2**20,
+        "spilled_mb": sum(t["Disk Bytes Spilled"] for t in tasks) // 2**20,
+    }
 
 
 def said(**line: Any) -> None:
@@ -468,7 +314,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     with spark_on_this_machine(args) as spark:
         log = args.folder / "log" / spark.sparkContext.applicationId
         (grow if args.sizes else compare)(args, spark)
-    slowest_task(log)
+    tasks_of_runs(log)
 
 
 if __name__ == "__main__":

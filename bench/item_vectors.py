@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 import time
 from datetime import UTC, datetime
 from functools import partial
@@ -31,6 +30,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pyspark.sql.pandas.types import from_arrow_schema
 from scipy import sparse
+from session import spark_here
 
 from evaluation.held_out import Split, found, found_by_popularity, last_of_some, last_plays
 from jobs.build_track_vectors import BuildTrackVectors, item_vectors
@@ -48,7 +48,6 @@ if TYPE_CHECKING:
 
     from pyspark.sql import SparkSession
 
-ROOT = Path(__file__).resolve().parents[1]
 HISTORIES, PLAYLISTS = "thirtymusic_histories", "aotm_playlists"
 TESTED = 0.1  # share of the playlists that is held out for the test, and again for choosing
 CORES = os.cpu_count() or 1
@@ -236,18 +235,6 @@ GRIDS: dict[str, tuple[Callable[..., np.ndarray], list[dict[str, float]]]] = {
 }
 
 
-def spark_here() -> SparkSession:
-    """A Spark on all cores of this machine, with the project's settings."""
-    from pyspark.sql import SparkSession
-
-    os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
-    builder = SparkSession.builder.master(f"local[{CORES}]").appName("bench")
-    for line in (ROOT / "spark.conf").read_text().splitlines():
-        if line.strip() and not line.startswith("#"):
-            builder = builder.config(*line.split(maxsplit=1))
-    return builder.config("spark.driver.memory", "4g").getOrCreate()
-
-
 def best(peer: str, split: Split) -> dict[str, float]:
     """The setting of the grid that finds most at 10."""
     way, grid = GRIDS[peer]
@@ -263,7 +250,8 @@ def best(peer: str, split: Split) -> dict[str, float]:
 def main(argv: Sequence[str] | None = None) -> None:
     """Measure every peer on every data set."""
     args = ItemVectors.parse(argv)
-    spark = spark_here() if "ours" in args.peers else None
+    ours_too = "ours" in args.peers
+    spark = spark_here("bench", CORES, **{"spark.driver.memory": "4g"}) if ours_too else None
     for name in args.sets:
         if not (Path(args.data) / name).exists():
             print(json.dumps({"data": name, "skipped": f"{args.data} has no {name}"}), flush=True)

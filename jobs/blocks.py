@@ -82,11 +82,20 @@ def unpacked(blocks: Iterable[pa.RecordBatch]) -> dict[str, pa.Table]:
     for batch in blocks:
         for kind, block in zip(batch["kind"].to_pylist(), batch["block"], strict=True):
             with pa.ipc.open_stream(block.as_buffer()) as reader:
-                found.setdefault(kind, []).append(reader.read_all())
+                found.setdefault(kind, []).append(_widened(reader.read_all()))
     return {
         kind: pa.concat_tables(tables).unify_dictionaries().combine_chunks()
         for kind, tables in found.items()
     }
+
+
+def _widened(block: pa.Table) -> pa.Table:
+    """A block whose codes of text are wide enough for the words of all blocks together."""
+    kinds = [
+        pa.dictionary(pa.int32(), kind.value_type) if pa.types.is_dictionary(kind) else kind
+        for kind in block.schema.types
+    ]
+    return block.cast(pa.schema(list(zip(block.column_names, kinds, strict=True))))
 
 
 def _together(batches: Iterable[pa.RecordBatch], rows: int) -> Iterator[pa.Table]:
@@ -103,20 +112,20 @@ def _together(batches: Iterable[pa.RecordBatch], rows: int) -> Iterator[pa.Table
 def _cuts(name: str, kind: pa.DataType) -> Callable[..., Cut]:
     if name == OWNER:
         return _owners
-    return _words if pa.types.is_string(kind) else _plain
+    return _words if pa.types.is_string(kind) or pa.types.is_dictionary(kind) else _plain
 
 
 def _owners(column: pa.Array, order: np.ndarray, begins: np.ndarray, ends: np.ndarray) -> Cut:
     """Cuts a column whose values each belong to one bucket: its words are sorted by bucket, too."""
     encoded = column.dictionary_encode()
     codes = encoded.indices.to_numpy()[order]
-    first = np.full(len(encoded.dictionary), len(codes))
-    np.minimum.at(first, codes, np.arange(len(codes)))
-    by_bucket = np.argsort(first)
-    words, rank = encoded.dictionary.take(pa.array(by_bucket)), np.empty_like(by_bucket)
-    rank[by_bucket] = np.arange(len(by_bucket))
-    codes = rank[codes].astype(np.int32)
-    bounds = np.append(np.searchsorted(first[by_bucket], begins), len(by_bucket))
+    place_of = np.full(len(encoded.dictionary), len(begins))  # words of no row come last
+    place_of[codes] = np.repeat(np.arange(len(begins)), ends - begins)
+    by_place = np.argsort(place_of, kind="stable")
+    bounds = np.searchsorted(place_of[by_place], np.arange(len(begins) + 1))
+    words, rank = encoded.dictionary.take(pa.array(by_place)), np.empty(len(by_place), np.int32)
+    rank[by_place] = np.arange(len(by_place))
+    codes = rank[codes]
 
     def cut(place: int) -> pa.Array:
         low, high = bounds[place], bounds[place + 1]
@@ -129,11 +138,12 @@ def _owners(column: pa.Array, order: np.ndarray, begins: np.ndarray, ends: np.nd
 def _words(column: pa.Array, order: np.ndarray, begins: np.ndarray, ends: np.ndarray) -> Cut:
     """Cuts a column of text; a bucket gets all words where they are few, or else its own."""
     encoded = column.dictionary_encode()
-    indices = encoded.indices.take(pa.array(order))
     few = len(encoded.dictionary) <= FEW_WORDS
+    codes = encoded.indices.cast(pa.int16()) if few else encoded.indices
+    codes = codes.take(pa.array(order))
 
     def cut(place: int) -> pa.Array:
-        own = indices.slice(begins[place], ends[place] - begins[place])
+        own = codes.slice(begins[place], ends[place] - begins[place])
         found = pa.DictionaryArray.from_arrays(own, encoded.dictionary)
         return found if few else found.dictionary_decode().dictionary_encode()
 

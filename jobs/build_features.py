@@ -19,16 +19,18 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
+from pydantic import Field
 from pyspark import StorageLevel, TaskContext
 from pyspark.sql import functions as F
 
 from jobs.blocks import in_blocks, unpacked
 from jobs.bucket import PLAYS, TOLD, TOUCHED, BucketFeatures
 from jobs.carry import Carried, touched_users
-from jobs.cooccurrence import VARIANTS, WHOLE, fold_of
+from jobs.cooccurrence import VARIANTS, WHOLE
 from jobs.people import user_profiles, with_pick_indices
+from jobs.played import Played
 from jobs.session import spark_session
-from jobs.shipping import item_index, ship_items
+from jobs.shipping import item_index, ship_ids, ship_items
 from jobs.tables import known_listens
 from lakehouse.gate import import_ahead
 from lakehouse.publish import publish_files, write_file
@@ -47,7 +49,6 @@ if TYPE_CHECKING:
 
 HABITS, TOLD_WORDS = ["surface", "device"], ["country", "language", "subscription"]
 WORDS = 31  # values of a vocabulary that get a column of their own
-VALIDATION_SHARE = 0.1  # of the users, by hash
 FILES = "name string, file string, rows long"
 OF_A_BATCH = ("training_examples", "user_sequences", "user_features")  # as they are published
 
@@ -59,7 +60,7 @@ class BuildFeatures(Settings):
     """Folder or URI of the lakehouse."""
     batch_id: str
     """The batch to write, from `tasteprint batches open`."""
-    buckets: int = 16
+    buckets: int = Field(default=16, ge=1, le=2**15 - 1)  # blocks carry it in 16 bits
     """Hash buckets of users; one bucket's plays must fit into a task's memory."""
     horizon_days: float = 7.0
     """Days after a moment whose plays are what a training example should foretell."""
@@ -100,11 +101,10 @@ def planned(
 
     A refresh keeps the groups that its model was trained on.
     """
-    listens = known_listens(spark, lake, batch)
     profiles = user_profiles(spark, lake, batch)
     touched = carried = None
     if batch.refresh is None:
-        layout = build_layout(vocabularies(listens, profiles))
+        layout = build_layout(vocabularies(known_listens(spark, lake, batch), profiles))
         lake.batches.record(batch.batch_id, layout=layout.model_dump_json())
     else:
         layout = FeatureLayout.model_validate_json(batch.layout or "")
@@ -125,12 +125,20 @@ def planned(
     )
     bucket = bucket_of(args.buckets)
     told = in_blocks(with_pick_indices(profiles, index).select(bucket, "*"), TOLD)
+    users = None
     if touched is not None:
         touched = touched.persist(StorageLevel.DISK_ONLY)
-        listens = listens.join(F.broadcast(touched), on="user_id", how="left_semi")
+        users = ship_ids(spark, "touched", touched.toArrow()["user_id"].combine_chunks())
         told = told.union(in_blocks(touched.select(bucket, "user_id"), TOUCHED))
-    plays = plays_of(listens, index, learned=args.cuts > 0).select(bucket, "*")
-    return in_blocks(plays, PLAYS).union(told), compute
+    played = Played(
+        lakehouse=lake.uri,
+        as_of=batch.as_of,
+        buckets=args.buckets,
+        items=compute.shipped.ids,
+        learned=args.cuts > 0,
+        users=users,
+    )
+    return played.blocks(spark, lake.plain_files("listens", batch)).union(told), compute
 
 
 def vocabularies(listens: DataFrame, profiles: DataFrame) -> dict[str, list[str]]:
@@ -147,42 +155,8 @@ def vocabularies(listens: DataFrame, profiles: DataFrame) -> dict[str, list[str]
 
 
 def bucket_of(buckets: int) -> Column:
-    """The bucket of a user, by hash."""
+    """The bucket of a user, by hash, as ``jobs.played`` gives it."""
     return F.pmod(F.xxhash64("user_id"), F.lit(buckets)).cast("int").alias("bucket")
-
-
-def plays_of(listens: DataFrame, index: DataFrame, *, learned: bool) -> DataFrame:
-    """What features need of each play, in as few and as small columns as will do.
-
-    Args:
-        listens: as the contract has them.
-        index: as ``item_index`` gives it; it goes to every task, so that no item is a heavy one.
-        learned: whether training examples are made, which need both clocks and the user's fold.
-
-    Returns:
-        user_id, item (-1 for what has no vector), item_id (null for what has one), at
-        (microseconds), tie (orders plays of one moment), ms_played, item_kind, surface, device;
-        learned (microseconds), fold and validation where they are needed.
-    """
-    dense = F.broadcast(index.select("item_id", "item"))
-    hashed = F.pmod(F.xxhash64(F.lit("validation"), "user_id"), F.lit(1000))
-    of_examples = [
-        F.unix_micros("ingested_at").alias("learned"),
-        fold_of().alias("fold"),
-        (hashed < 1000 * VALIDATION_SHARE).alias("validation"),
-    ]
-    return listens.join(dense, on="item_id", how="left").select(
-        "user_id",
-        F.coalesce("item", F.lit(-1)).alias("item"),
-        F.when(F.col("item").isNull(), F.col("item_id")).alias("item_id"),
-        F.unix_micros("played_at").alias("at"),
-        F.xxhash64("event_id").alias("tie"),
-        F.col("ms_played").cast("int").alias("ms_played"),
-        "item_kind",
-        "surface",
-        "device",
-        *(of_examples if learned else []),
-    )
 
 
 def bucket_files(

@@ -43,7 +43,7 @@ class Plays:
         """Sort the plays of a block.
 
         Args:
-            rows: as ``jobs.build_features.plays_of`` selects them, without nulls in user_id, item,
+            rows: as ``jobs.played`` reads them, without nulls in user_id, item,
                 at and tie; text as dictionaries.
             users: ids of the users, which hold everyone who has played.
             ids: of the items that have a vector.

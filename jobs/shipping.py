@@ -61,14 +61,27 @@ class Shipped:
 
     def item_ids(self) -> pa.Array:
         """(items,) text."""
-        file = pa.ipc.open_file(pa.memory_map(_path(self.ids)))
-        return file.read_all()["item_id"].combine_chunks()
+        return mapped_ids(self.ids)
 
 
 def _mapped(name: str) -> np.ndarray:
     """A file's numbers where they lie; a write, which PyTorch wants to be able to, stays ours."""
     found: np.ndarray = np.load(_path(name), mmap_mode="c")
     return found
+
+
+def mapped_ids(name: str) -> pa.Array:
+    """The ids of a file of ``save_ids``, where they lie."""
+    file = pa.ipc.open_file(pa.memory_map(_path(name)))
+    return file.read_all()["id"].combine_chunks()
+
+
+def save_ids(place: Path, ids: pa.Array) -> str:
+    """Write ids as a file that workers can map; returns its path."""
+    table = pa.table({"id": ids})
+    with pa.OSFile(str(place), "wb") as file, pa.ipc.new_file(file, table.schema) as writer:
+        writer.write_table(table)
+    return str(place)
 
 
 def _path(name: str) -> str:
@@ -124,9 +137,18 @@ def ship_items(
         if table.num_rows:  # nobody else may have played anything
             vectors[fold][table["item"].to_numpy()] = matrix(table["vector"])
     duration = order["duration_ms"].to_numpy().astype(np.float64)
-    # The folder goes with the session, which sends a name once, whatever is in the file.
-    place = Path(SparkFiles.getRootDirectory()).parent / f"items-{uuid.uuid4().hex}"
-    return sent(spark, saved(place, vectors, creator, duration, order["item_id"].combine_chunks()))
+    ids = order["item_id"].combine_chunks()
+    return sent(spark, saved(_new_place("items"), vectors, creator, duration, ids))
+
+
+def ship_ids(spark: SparkSession, what: str, ids: pa.Array) -> str:
+    """Send every worker some ids; returns the name for ``mapped_ids``."""
+    return _send(spark, save_ids(_new_place(what).with_suffix(".arrow"), ids))
+
+
+def _new_place(what: str) -> Path:
+    """A path that goes with the session, which sends a name once, whatever is in the file."""
+    return Path(SparkFiles.getRootDirectory()).parent / f"{what}-{uuid.uuid4().hex}"
 
 
 def saved(
@@ -142,10 +164,6 @@ def saved(
     centres = {
         fold: creator_vectors(rows, creator_of_item, creators) for fold, rows in vectors.items()
     }
-    table = pa.table({"item_id": ids})
-    place = str(folder / f"{folder.name}-ids.arrow")
-    with pa.OSFile(place, "wb") as file, pa.ipc.new_file(file, table.schema) as writer:
-        writer.write_table(table)
 
     def save(what: str, values: np.ndarray) -> str:
         path = folder / f"{folder.name}-{what}.npy"
@@ -157,21 +175,21 @@ def saved(
         creators={fold: save(f"creators-{fold}", rows) for fold, rows in centres.items()},
         creator_of_item=save("creator_of_item", creator_of_item),
         duration_of_item=save("duration_of_item", duration_of_item),
-        ids=place,
+        ids=save_ids(folder / f"{folder.name}-ids.arrow", ids),
     )
 
 
 def sent(spark: SparkSession, files: Shipped) -> Shipped:
     """Let Spark send the files to every worker."""
-
-    def send(path: str) -> str:
-        spark.sparkContext.addFile(path)
-        return Path(path).name
-
     return Shipped(
-        vectors={fold: send(path) for fold, path in files.vectors.items()},
-        creators={fold: send(path) for fold, path in files.creators.items()},
-        creator_of_item=send(files.creator_of_item),
-        duration_of_item=send(files.duration_of_item),
-        ids=send(files.ids),
+        vectors={fold: _send(spark, path) for fold, path in files.vectors.items()},
+        creators={fold: _send(spark, path) for fold, path in files.creators.items()},
+        creator_of_item=_send(spark, files.creator_of_item),
+        duration_of_item=_send(spark, files.duration_of_item),
+        ids=_send(spark, files.ids),
     )
+
+
+def _send(spark: SparkSession, path: str) -> str:
+    spark.sparkContext.addFile(path)
+    return Path(path).name

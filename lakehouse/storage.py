@@ -41,6 +41,7 @@ TABLE_PROPERTIES = {
     "delta.logRetentionDuration": FOREVER,
     "delta.deletedFileRetentionDuration": FOREVER,
 }
+NOT_IN_FILES = {"deletionVectors", "columnMapping"}  # features of Delta
 BATCH_ID = b"tasteprint.batch_id"  # in the schema's metadata of what was read
 
 
@@ -191,6 +192,38 @@ class Lakehouse:
             raise BatchError(f"batch {batch.batch_id} has not published {table}")
         found = self.open(table, batch.version_of(table))
         return found.file_uris([("batch_id", "=", batch.batch_id)])
+
+    def plain_files(self, table: str, batch: Batch) -> dict[str, int]:
+        """The Parquet files of a table that a batch pinned, bytes by URI, to be read one by one.
+
+        What a file holds is then all there is to know of its rows: they may lack columns, and no
+        more.
+
+        Raises:
+            InputError: rows are deleted, columns renamed, or values kept, outside of the files.
+        """
+        found = self.open(table, batch.version_of(table))
+        outside = _outside_of_files(found)
+        if outside:
+            raise InputError(
+                f"{found.table_uri} has {', '.join(outside)}, so its files alone do not say what "
+                "its rows are: write it again without (see docs/design.md, Tables)"
+            )
+        root = self.table_uri(table)
+        added = pa.table(found.get_add_actions(flatten=True))
+        sizes = dict(zip(added["path"].to_pylist(), added["size_bytes"].to_pylist(), strict=True))
+        return {uri: sizes.get(uri.removeprefix(f"{root}/"), 0) for uri in found.file_uris()}
+
+
+def _outside_of_files(found: DeltaTable) -> list[str]:
+    """What a Delta table keeps apart from its files, in words."""
+    features = {*(found.protocol().reader_features or [])}
+    said = [f"the reader feature {name}" for name in sorted(features & NOT_IN_FILES)]
+    mapping = found.metadata().configuration.get("delta.columnMapping.mode", "none")
+    if mapping != "none" and "columnMapping" not in features:
+        said.append(f"columns mapped by {mapping}")
+    said += [f"partitions by {name}" for name in found.metadata().partition_columns]
+    return said
 
 
 def _statistics_property(agreed: Contract) -> dict[str, str]:

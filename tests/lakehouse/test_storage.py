@@ -1,4 +1,7 @@
+from pathlib import Path
+
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from deltalake import DeltaTable, write_deltalake
 
@@ -133,3 +136,28 @@ def test_a_batch_that_knows_nothing_of_a_table_says_what_it_has(lake, batch):
         lake.read("track_vectors", batch)
     with pytest.raises(BatchError, match="has not published track_vectors"):
         lake.files("track_vectors", batch)
+
+
+def test_the_plain_files_of_a_batch_are_those_of_the_version_it_pinned(lake, batches, batch):
+    lake.append("steps", step_rows("a"))
+    pinned = batches.open(batch.as_of, {"steps": lake.open("steps").version()}, "s", "v")
+    lake.append("steps", step_rows("b"))
+    ((file, size),) = lake.plain_files("steps", pinned).items()
+    assert pq.read_table(file)["run_id"].to_pylist() == ["a"]
+    assert size == Path(file).stat().st_size
+
+
+@pytest.mark.parametrize(
+    ("kept_apart", "said"),
+    [
+        ({"configuration": {"delta.enableDeletionVectors": "true"}}, "feature deletionVectors"),
+        ({"configuration": {"delta.columnMapping.mode": "name"}}, "columns mapped by name"),
+        ({"partition_by": ["step"]}, "partitions by step"),
+    ],
+)
+def test_files_that_do_not_say_all_are_not_plain(lake, batches, batch, kept_apart, said):
+    schema = contract("steps").arrow_schema
+    DeltaTable.create(lake.table_uri("steps"), schema=schema, **kept_apart)
+    pinned = batches.open(batch.as_of, {"steps": 0}, "s", "v")
+    with pytest.raises(InputError, match=f"tables/steps.* has .*{said}.* write it again"):
+        lake.plain_files("steps", pinned)

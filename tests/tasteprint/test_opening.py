@@ -41,8 +41,11 @@ def test_with_nothing_held_out_every_event_lies_before_the_moment(listened):
 def test_a_batch_pins_the_version_of_every_input(listened):
     batch = open_batch(listened, holdout_days=1.0)
     assert batch.parents == {
-        "items": 0, "users": 0, "onboarding": 0,
-        "listens": 1, "playlists": 0,
+        "items": 0,
+        "users": 0,
+        "onboarding": 0,
+        "listens": 1,
+        "playlists": 0,
     }
 
 
