@@ -112,7 +112,7 @@ def split_of(folder: Path) -> Split:
 def ours(spark: SparkSession, folder: Path, items: int) -> None:
     """The job from its plays on: counts, vectors, Parquet files; nothing describes the items."""
     spark.catalog.clearCache()
-    args = BuildTrackVectors(lakehouse="-", batch_id="-", sentence_encoder="")
+    args = BuildTrackVectors(lakehouse="-", batch_id="-", sentence_encoder="none")
     plays = of_listens(spark.read.parquet(str(folder / "plays")))
     none = {"creator_id": "string", "genres": "array<string>", "language": "string"}
     empty = {**none, "audio_features": "array<float>"}

@@ -218,9 +218,9 @@ GRIDS: dict[str, tuple[Callable[..., np.ndarray], list[dict[str, float]]]] = {
     "gensim": (
         gensim,
         [
-            {"epochs": epochs, "window": 10, "ns_exponent": power}
+            {"epochs": epochs, "window": window, "ns_exponent": 0.75}
             for epochs in (10, 30)
-            for power in (0.75, 0.0)
+            for window in (5, 10)
         ],
     ),
     "ppmi": (

@@ -51,7 +51,8 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-PACKAGED = "packaged"
+AUTO, PACKAGED, NOTHING = "auto", "packaged", "none"
+FEW_GENRES = 0.5  # of the items; where more have genres, texts add nothing (docs/quality.md)
 FEWEST_PARTS, ITEMS_PER_PART = 8, 20_000  # of the matrix: by the data alone, so that sums are equal
 
 
@@ -80,8 +81,9 @@ class BuildTrackVectors(Settings):
     """Block power iterations of the factorisation."""
     seed: int = 0
     """Seed of the random start of the factorisation, and of training."""
-    sentence_encoder: str = PACKAGED if installed() else ""
-    """What reads titles and descriptions: `packaged` (extra `text`), a folder, or empty."""
+    sentence_encoder: str = AUTO
+    """What reads titles and descriptions: a folder, `packaged` (of the extra `text`), `none`, or
+    `auto`: the packaged one where it is installed and fewer than half of the items have genres."""
     training: ContextTrainingConfig = ContextTrainingConfig()
     """How vectors are sharpened on what users play together."""
 
@@ -143,7 +145,7 @@ def item_vectors(
     totals = context_totals(rows, catalogue)
     pmi = PmiRows(catalogue, totals, args.shift, args.smoothing)
     to_vector = factorised(rows, pmi, args.iterations, args.seed)
-    texts = _texts(items, args.sentence_encoder)
+    texts = texts_of(items, args.sentence_encoder)
     blend = partial(blended, items=items, texts=texts, catalogue=catalogue)
     met = projected(rows, pmi, to_vector).persist(StorageLevel.DISK_ONLY)
     start = blend(met, trust=iv.trust).persist(StorageLevel.DISK_ONLY)
@@ -151,9 +153,13 @@ def item_vectors(
     return by_fold(blend(moved, trust=iv.trust_of_trained), catalogue)
 
 
-def _texts(items: DataFrame, encoder: str) -> DataFrame | None:
-    """What items say in words; None where no text is to be read."""
-    if not encoder:
+def texts_of(items: DataFrame, encoder: str) -> DataFrame | None:
+    """What items say in words, by the sentence encoder that was asked for; None by none."""
+    if encoder == AUTO:
+        described = items.agg(F.avg((F.size("genres") > 0).cast("int"))).head()
+        silent = described is None or (described[0] or 0.0) < FEW_GENRES
+        encoder = PACKAGED if silent and installed() else NOTHING
+    if encoder == NOTHING:
         return None
     texts = text_vectors(items, None if encoder == PACKAGED else encoder)
     return texts.persist(StorageLevel.DISK_ONLY)

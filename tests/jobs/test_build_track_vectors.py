@@ -6,11 +6,12 @@ import pytest
 from numpy.testing import assert_allclose
 from pyspark.sql.pandas.types import from_arrow_schema
 
-from jobs.build_track_vectors import BuildTrackVectors, item_vectors, main
+from jobs.build_track_vectors import BuildTrackVectors, item_vectors, main, texts_of
 from jobs.contexts import of_listens
 from jobs.cooccurrence import FOLDS, VARIANTS, WHOLE, neighbours
 from jobs.counts import as_rows
 from lakehouse.batches import BatchRegistry
+from models.text import installed
 from schemas.arrow import matrix
 from schemas.contract import contract
 
@@ -122,6 +123,25 @@ def test_vectors_without_a_fold_are_others_in_the_same_space(vectors):
         pairs = [(left[item]["vector"], whole[item]["vector"]) for item in ROCK if item in left]
         assert any(not np.allclose(one, other, atol=1e-4) for one, other in pairs)
         assert min(np.dot(one, other) for one, other in pairs) > 0.5
+
+
+@pytest.mark.skipif(not installed(), reason="the extra `text` is not installed")
+@pytest.mark.parametrize(
+    ("genres", "encoder", "read"),
+    [
+        (None, "auto", True),
+        (["rock"], "auto", False),
+        (["rock"], "packaged", True),
+        (None, "none", False),
+    ],
+)
+def test_texts_are_read_where_genres_are_few_or_they_are_asked_for(spark, genres, encoder, read):
+    schema = "item_id string, genres array<string>, title string, creator_name string"
+    rows = [("a", genres, "Blue", None, None), ("b", genres, None, None, None)]
+    frame = spark.createDataFrame(rows, f"{schema}, description string")
+    texts = texts_of(frame, encoder)
+    assert (texts is not None) == read
+    assert texts is None or [row["item_id"] for row in texts.collect()] == ["a"]
 
 
 @pytest.fixture
