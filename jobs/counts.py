@@ -18,6 +18,7 @@ from pyspark.sql import functions as F
 from jobs.contexts import known_contexts, of_listens, of_playlists
 from jobs.cooccurrence import MINUTE, day_of, neighbourhoods, neighbours
 from jobs.tables import known_at, known_listens, read
+from lakehouse.batch import READABLE
 from models.events import DAY
 
 if TYPE_CHECKING:
@@ -104,7 +105,7 @@ def _before(lake: Lakehouse, batch: Batch, counting: Counting) -> Batch | None:
         one
         for one in lake.batches.list()
         if one.batch_id != batch.batch_id
-        and one.state != "retired"
+        and one.state in READABLE
         and TABLE in one.tables
         and one.as_of <= batch.as_of
         and one.recipe.get(TABLE) == made_by(one, counting)

@@ -60,7 +60,7 @@ def delivered(lake):
 def counted(spark, lake):
     """A function that counts for a batch and keeps it as the job does."""
 
-    def count(batch, counting=COUNTING):
+    def count(batch, counting=COUNTING, state="candidate"):
         found, before = counts_of(spark, lake, batch, counting)
         rows = found.toArrow()
         own = rows.add_column(0, "batch_id", pa.array([batch.batch_id] * len(rows)))
@@ -70,6 +70,7 @@ def counted(spark, lake):
             batch.batch_id,
             tables={TABLE: lake.open(TABLE).version()},
             recipe={TABLE: made_by(batch, counting)},
+            state=state,
         )
         return rows.sort_by("item_key"), before
 
@@ -109,6 +110,11 @@ def test_without_news_counts_are_taken_over(delivered, counted):
     again, before = counted(delivered([], T1))
     assert before is not None
     assert again.equals(first)
+
+
+def test_a_batch_that_came_to_nothing_is_not_gone_on_from(delivered, counted):
+    counted(delivered(plays(T1 - DAY, T1, seed=0), T1), state="failed")
+    assert counted(delivered([], T1))[1] is None
 
 
 def test_with_other_settings_everything_is_counted(delivered, counted, from_nothing):
