@@ -217,11 +217,7 @@ GRIDS: dict[str, tuple[Callable[..., np.ndarray], list[dict[str, float]]]] = {
     ),
     "gensim": (
         gensim,
-        [
-            {"epochs": epochs, "window": window, "ns_exponent": 0.75}
-            for epochs in (10, 30)
-            for window in (5, 10)
-        ],
+        [{"epochs": epochs, "window": 10, "ns_exponent": 0.75} for epochs in (10, 30)],
     ),
     "ppmi": (
         ppmi,
