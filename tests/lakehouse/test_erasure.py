@@ -69,6 +69,7 @@ class World:
                 "users": {"user_id": user},
                 "listens": {"user_id": user, "event_id": f"first of {len(user)}"},
                 "onboarding": {"user_id": user},
+                "playlists": {"user_id": user, "playlist_id": f"of {len(user)}"},
                 "taste_edits": {"user_id": user, "edit_id": f"edit of {len(user)}"},
             }
             for table in INPUTS:
