@@ -47,7 +47,7 @@ class ContentConfig(BaseModel):
     """How much of the way back from the mean a prediction goes: 1 spreads as vectors do."""
     creator_prior: float = Field(0.5, gt=0)
     """Well supported items of its creator that weigh as much as all the rest about an item."""
-    support_prior: float = Field(0.3, gt=0)
+    support_prior: float = Field(5.0, gt=0)
     """Plays at which a vector is half believed."""
     seed: int = 0
     """Seed of the waves."""
