@@ -56,8 +56,9 @@ SETTINGS: dict[str, Sequence[Any]] = {
     "wave_width": (0.15, 0.6),
     "wave_scale": (2.0, 32.0),
     "most_genres": (100, 4000),
-    "creator_prior": (0.1, 0.3, 1.0, 3.0),
-    "support_prior": (0.1, 1.0, 5.0),
+    "creator_prior": (0.03, 0.3, 1.0),
+    "others_prior": (1.0, 5.0, 100.0),
+    "support_prior": (0.3, 5.0, 20.0),
 }
 
 
@@ -203,15 +204,16 @@ def learned(
     world: World, config: ContentConfig, without: Sequence[str] = ()
 ) -> tuple[ContentEncoder, pa.Table]:
     """The encoder of the visible items, and all items as it reads them."""
-    weight = iv.trust(world.plays, config.support_prior)
-    others, rest = others_of_creator(world.task.creator, world.vectors, weight)
+    believed = iv.trust(world.plays, config.others_prior)
+    others, rest = others_of_creator(world.task.creator, world.vectors, believed)
     items = world.task.items.append_column("others", list_column(others))
     items = items.append_column("others_weight", pa.array(rest))
     items = items.drop_columns([name for name in without if name in items.column_names])
     visible = items.filter(pa.array(~world.hidden))
     size = len(items["text"][0].as_py()) if "text" in items.column_names else 0
     layout = learn_layout(visible, config, VECTOR_SIZE, size)
-    vectors, weight = world.vectors[~world.hidden], weight[~world.hidden]
+    vectors = world.vectors[~world.hidden]
+    weight = iv.trust(world.plays[~world.hidden], config.support_prior)
     return fit(layout, content_sums(layout, visible, vectors, weight)), items
 
 

@@ -15,7 +15,6 @@ lines on the tasks, from Spark's event log. ``bench/feature_peers.py`` has the o
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import time
 from contextlib import contextmanager
@@ -29,7 +28,7 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import torch
 from feature_peers import AS_OF, CORES, DEVICES, MOMENT, by_hand, duckdb_reader, duckdb_sql
-from session import spark_here
+from session import peaks, said, spark_here
 
 from jobs.bucket import BucketFeatures
 from jobs.build_features import bucket_files
@@ -249,29 +248,6 @@ def grow(args: Features, spark: SparkSession) -> None:
         said(program="ours", events=events, seconds=took, heap=args.memory, **peaks())
 
 
-def peaks() -> dict[str, int]:
-    """The most memory that was resident so far, in MB: of the driver, and of a worker of Python.
-
-    The driver is this process and its JVM, whose children's children the workers are (Linux).
-    """
-    (jvm,) = children(os.getpid())
-    workers = [worker for daemon in children(jvm) for worker in (daemon, *children(daemon))]
-    driver = _peak(os.getpid()) + _peak(jvm)
-    return {"driver_mb": driver, "worker_mb": max(map(_peak, workers), default=0)}
-
-
-def children(process: int) -> list[int]:
-    """Of a process, by their ids."""
-    tasks = Path(f"/proc/{process}/task").glob("*/children")
-    return [int(child) for task in tasks for child in task.read_text().split()]
-
-
-def _peak(process: int) -> int:
-    status = Path(f"/proc/{process}/status").read_text()
-    (line,) = [line for line in status.splitlines() if line.startswith("VmHWM")]
-    return int(line.split()[1]) // 1024
-
-
 def tasks_of_runs(log: Path) -> None:
     """Say of each stage of each run how long its tasks took, and what they spilled to disk."""
     stages: dict[str, list[int]] = {}
@@ -299,11 +275,6 @@ def _told(tasks: list[dict[str, Any]]) -> dict[str, float]:
         // 2**20,
         "spilled_mb": sum(t["Disk Bytes Spilled"] for t in tasks) // 2**20,
     }
-
-
-def said(**line: Any) -> None:
-    """Print a line of JSON."""
-    print(json.dumps(line), flush=True)
 
 
 @entry_point

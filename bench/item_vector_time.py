@@ -7,14 +7,12 @@
 Plays of users who each have a few tastes, in sessions, written as Parquet; users and items grow
 with the plays. Each program reads the files and leaves one vector of 80 numbers per item, on all
 cores of this machine. Prints one JSON line per program, size and repeat, with the most memory that
-this process (and, for ours, its JVM) has held until then. Spark's start is apart.
+the driver (this process and its JVM) and a worker have held until then. Spark's start is apart.
 """
 
 from __future__ import annotations
 
-import json
 import os
-import resource
 import shutil
 import time
 from datetime import UTC, datetime
@@ -29,13 +27,14 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 from item_vectors import CORES, als, gensim
 from pyspark.sql import functions as F
-from session import spark_here
+from session import peaks, said, spark_here
 
 from evaluation.held_out import Split
 from jobs.build_track_vectors import BuildTrackVectors, item_vectors
 from jobs.contexts import of_listens
-from jobs.cooccurrence import WHOLE, neighbours
+from jobs.cooccurrence import MINUTE, WHOLE, neighbours
 from jobs.counts import as_rows
+from models.events import DAY
 from schemas.errors import entry_point
 from schemas.settings import Settings
 
@@ -45,7 +44,6 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
 LAST = round(datetime(2026, 3, 1, tzinfo=UTC).timestamp()) * 1_000_000
-MINUTE, DAY = 60_000_000, 86_400_000_000  # microseconds
 YEAR = 365
 PLAYS_OF_A_SESSION = 10
 GENRES = 200  # tastes that there are
@@ -142,20 +140,6 @@ def run(peer: Peer, args: ItemVectorTime, folder: Path, items: int, spark: Spark
         np.save(folder / "gensim.npy", vectors)
 
 
-def held_mb(spark: SparkSession) -> dict[str, int]:
-    """The most memory held until now: by this process, and by the JVM that it has started."""
-    jvm = spark.sparkContext._jvm.ProcessHandle.current().pid()  # noqa: SLF001 - no other way
-    lines = Path(f"/proc/{jvm}/status").read_text().splitlines()
-    peak = next(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
-    own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return {"python_mb": own // 1024, "jvm_mb": peak // 1024}
-
-
-def said(**line: object) -> None:
-    """Print a line of JSON."""
-    print(json.dumps(line), flush=True)
-
-
 @entry_point
 def main(argv: Sequence[str] | None = None) -> None:
     """Make the plays of each size, and run every program over them."""
@@ -175,7 +159,7 @@ def main(argv: Sequence[str] | None = None) -> None:
                 began = time.monotonic()
                 run(peer, args, folder, items, spark)
                 seconds = round(time.monotonic() - began, 1)
-                said(program=peer, plays=plays, repeat=repeat, seconds=seconds, **held_mb(spark))
+                said(program=peer, plays=plays, repeat=repeat, seconds=seconds, **peaks())
     spark.stop()
 
 

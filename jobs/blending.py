@@ -1,7 +1,4 @@
-"""Vectors of co-occurrence and of content, blended; all variants of an item in one row.
-
-A *variant* is the whole, or what is left without one fold of the users: ``VARIANTS``, in order.
-"""
+"""Vectors of co-occurrence and of content, blended; all variants of an item in one row."""
 
 from __future__ import annotations
 
@@ -10,8 +7,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
-from jobs.content import content_vectors, met_in
+from jobs.content import content_vectors
 from jobs.cooccurrence import VARIANTS
+from jobs.met import MET, met_in, told
 from models import item_vectors as iv
 from models.content_features import ContentConfig
 from schemas.arrow import list_column, matrix
@@ -23,21 +21,7 @@ if TYPE_CHECKING:
 
     from jobs.catalogue import Catalogue
 
-MET = "item_id string, item int, vectors array<float>, supports array<float>"
 SOURCES = np.array([None, "co-occurrence", "content", "blend"])
-
-
-def told(batch: pa.RecordBatch, vectors: np.ndarray, catalogue: Catalogue) -> pa.RecordBatch:
-    """Items of a batch with other vectors, (N, variants, d), as ``MET`` has them."""
-    items = batch["item"].to_numpy()
-    supports = [catalogue.support_without(fold)[items] for fold in VARIANTS]
-    columns = {
-        "item_id": batch["item_id"],
-        "item": batch["item"],
-        "vectors": list_column(vectors.reshape(len(items), -1)),
-        "supports": list_column(np.column_stack(supports)),
-    }
-    return pa.RecordBatch.from_pydict(columns)
 
 
 def blended(

@@ -23,13 +23,14 @@ from pyspark import StorageLevel
 from pyspark.sql import DataFrame, Window
 from pyspark.sql import functions as F
 
-from jobs.blending import MET, blended, by_fold, told
+from jobs.blending import blended, by_fold
 from jobs.catalogue import Catalogue, describe
-from jobs.content import met_in, text_vectors
+from jobs.content import text_vectors
 from jobs.contexts import known_contexts, sharpened
 from jobs.cooccurrence import VARIANTS, WHOLE, gap_that_tells, numbered
 from jobs.counts import counts_of, made_by
 from jobs.factorise import context_totals, factorised, projected
+from jobs.met import MET, met_in, told
 from jobs.pmi import PmiRows
 from jobs.session import spark_session
 from jobs.tables import known_listens, read

@@ -17,13 +17,11 @@ from pyspark import StorageLevel
 from pyspark.sql import functions as F
 from pyspark.sql.types import ArrayType, FloatType
 
+from jobs.met import met_in
 from jobs.summed import summed
 from models import item_vectors as iv
 from models.content import ContentSums, content_sums, fit
-from models.content_features import (
-    learn_layout,
-    others_of_creator,
-)
+from models.content_features import learn_layout, others_of_creator
 from models.layout import VECTOR_SIZE
 from models.text import SentenceEncoder
 from schemas.arrow import list_column, matrix
@@ -138,7 +136,7 @@ def with_creators(items: DataFrame, met: DataFrame, config: ContentConfig) -> Da
         table = pa.Table.from_batches(held)
         creator = table["creator"].combine_chunks().dictionary_encode().indices.to_numpy()
         vectors, supports = met_in(table)
-        trusted = iv.trust(supports, config.support_prior)
+        trusted = iv.trust(supports, config.others_prior)
         others = [
             others_of_creator(creator, vectors[:, place], trusted[:, place])
             for place in range(vectors.shape[1])
@@ -153,12 +151,6 @@ def with_creators(items: DataFrame, met: DataFrame, config: ContentConfig) -> Da
         yield from table.to_batches()
 
     return together.mapInArrow(sums, schema.add("others_weights", ArrayType(FloatType())))
-
-
-def met_in(items: pa.Table | pa.RecordBatch) -> tuple[np.ndarray, np.ndarray]:
-    """Vectors of co-occurrence, (N, variants, d), and the plays behind them, (N, variants)."""
-    supports = matrix(items["supports"]).astype(float)
-    return matrix(items["vectors"]).reshape(*supports.shape, VECTOR_SIZE), supports
 
 
 def _variant(items: pa.RecordBatch, place: int) -> pa.RecordBatch:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -109,8 +108,8 @@ def sharpened(
 ) -> ItemModel:
     """Train item vectors on what users play together.
 
-    Each round sends every worker the model, trains all shards from there at the same time, and
-    brings back their average. What travels is as large as the vectors, whatever was played.
+    Each round sends every worker what was learned, trains all shards from there at the same time,
+    and brings back their average. What travels is as large as the vectors, whatever was played.
 
     Args:
         plays: context, item (int).
@@ -124,26 +123,30 @@ def sharpened(
         return model
     shards = config.shards(steps)
     ready = packed(plays, shards).persist(StorageLevel.DISK_ONLY)
+    still = plays.sparkSession.sparkContext.broadcast((model.start, model.creator))
+    learned = model.learned
     falling = config.learning_rate * np.linspace(1, 0, max(1, steps // shards), endpoint=False)
     for number, rates in enumerate(np.array_split(falling, config.rounds)):
-        model = replace(model, learned=_round(ready, model, rates, config, [seed, number]))
+        learned = _round(ready, still, learned, rates, config, [seed, number])
         print(f"vectors: round {number + 1:,} of {config.rounds:,}", flush=True)  # noqa: T201
     ready.unpersist()
-    return model
+    still.unpersist()
+    return ItemModel(model.start, model.creator, learned)
 
 
 def _round(
     ready: DataFrame,
-    model: ItemModel,
+    still: Broadcast[tuple[np.ndarray, np.ndarray]],
+    learned: np.ndarray,
     rates: np.ndarray,
     config: ContextTrainingConfig,
     seed: list[int],
 ) -> np.ndarray:
-    shared = ready.sparkSession.sparkContext.broadcast(model)
-    parts = ready.mapInArrow(
-        _trained(shared, rates, config, seed), "shard int, block int, learned binary, met binary"
-    )
-    width = model.learned.shape[1]
+    """What was learned after so many more steps of every shard, averaged."""
+    moving = ready.sparkSession.sparkContext.broadcast(learned)
+    run = _trained(still, moving, rates, config, seed)
+    parts = ready.mapInArrow(run, "shard int, block int, learned binary, met binary")
+    width = learned.shape[1]
 
     def averaged(part: pa.Table) -> pa.Table:
         rows = part.sort_by("shard").to_pylist()
@@ -153,12 +156,16 @@ def _round(
 
     blocks = parts.groupBy("block").applyInArrow(averaged, "block int, learned binary")
     rows = sorted(blocks.collect())
-    shared.unpersist()
+    moving.unpersist()
     return np.concatenate([unblob(row["learned"], (-1, width)) for row in rows])
 
 
 def _trained(
-    shared: Broadcast[ItemModel], rates: np.ndarray, config: ContextTrainingConfig, seed: list[int]
+    still: Broadcast[tuple[np.ndarray, np.ndarray]],
+    moving: Broadcast[np.ndarray],
+    rates: np.ndarray,
+    config: ContextTrainingConfig,
+    seed: list[int],
 ) -> Callable[[Iterable[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
     """Train every shard of a partition, and cut what it has learned into blocks."""
 
@@ -166,12 +173,13 @@ def _trained(
         import torch
 
         torch.set_num_threads(1)  # as many tasks as cores run at once
+        model = ItemModel(*still.value, moving.value)
         for batch in batches:
             for row in batch.to_pylist():
                 items = unblob(row["items"], dtype=np.int32).astype(np.int64)
                 contexts = Contexts(items, unblob(row["lengths"], dtype=np.int64))
                 rng = np.random.default_rng([*seed, row["shard"]])
-                learned, met = train(shared.value, contexts, rates, config, rng)
+                learned, met = train(model, contexts, rates, config, rng)
                 for block, first in enumerate(range(0, len(learned), BLOCK_ROWS)):
                     part = slice(first, first + BLOCK_ROWS)
                     columns = {

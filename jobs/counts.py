@@ -101,17 +101,18 @@ def _before(lake: Lakehouse, batch: Batch, counting: Counting) -> Batch | None:
     if reach is None or reach > DAY:
         return None
     now = set(lake.open("listens", batch.version_of("listens")).file_uris())
-    usable = [
+    newest = sorted(lake.batches.list(), key=lambda one: (one.as_of, one.batch_id), reverse=True)
+    usable = (
         one
-        for one in lake.batches.list()
+        for one in newest
         if one.batch_id != batch.batch_id
         and one.state in READABLE
         and TABLE in one.tables
         and one.as_of <= batch.as_of
         and one.recipe.get(TABLE) == made_by(one, counting)
         and now.issuperset(lake.open("listens", one.version_of("listens")).file_uris())
-    ]
-    return max(usable, key=lambda one: (one.as_of, one.batch_id), default=None)
+    )
+    return next(usable, None)
 
 
 def _reach(counting: Counting) -> int | None:

@@ -11,8 +11,8 @@ from pyspark import StorageLevel
 from pyspark.sql import functions as F
 from scipy import sparse
 
-from jobs.blending import MET, told
 from jobs.cooccurrence import FOLDS, VARIANTS, WHOLE
+from jobs.met import MET, told
 from jobs.pmi import flat, offsets
 from jobs.summed import summed
 from models import item_vectors as iv

@@ -45,10 +45,12 @@ class ContentConfig(BaseModel):
     """Ridge penalty, in items."""
     spread: float = Field(1.0, ge=0, le=1)
     """How much of the way back from the mean a prediction goes: 1 spreads as vectors do."""
-    creator_prior: float = Field(0.5, gt=0)
+    support_prior: float = Field(1.0, gt=0)
+    """Plays at which a vector counts half in what the encoder learns from."""
+    others_prior: float = Field(20.0, gt=0)
+    """Plays at which a vector counts half among its creator's items."""
+    creator_prior: float = Field(0.1, gt=0)
     """Well supported items of its creator that weigh as much as all the rest about an item."""
-    support_prior: float = Field(5.0, gt=0)
-    """Plays at which a vector is half believed."""
     seed: int = 0
     """Seed of the waves."""
 

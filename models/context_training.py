@@ -271,10 +271,12 @@ def _loss(
     inputs, targets, negatives = (torch.from_numpy(part) for part in draw.split(place))
     input_items, target_items, negative_items = draw.split(draw.items)
     query = F.normalize(F.embedding_bag(inputs, vectors, mode="sum"), dim=1)  # (B, d)
-    near = torch.einsum("btd,bd->bt", vectors[targets], query) / config.temperature
+    query = query / config.temperature
+    near = torch.einsum("btd,bd->bt", vectors[targets], query)
     near = near - log_expected[torch.from_numpy(target_items)]  # (B, targets)
-    far = query @ vectors[negatives].T / config.temperature  # (B, negatives)
-    others = torch.logsumexp(far - log_expected[torch.from_numpy(negative_items)], dim=1)
+    by_chance = log_expected[torch.from_numpy(negative_items)]
+    far = torch.addmm(-by_chance, query, vectors[negatives].T)  # (B, negatives)
+    others = torch.logsumexp(far, dim=1)
     # What is among the inputs would be found for nothing.
     counts = torch.from_numpy((target_items[:, :, None] != input_items[:, None]).all(axis=2))
     loss = F.softplus(others[:, None] - near) * counts

@@ -3,9 +3,10 @@ import pytest
 from numpy.testing import assert_allclose
 from scipy import sparse
 
-from jobs.blending import MET, blended, by_fold
+from jobs.blending import blended, by_fold
 from jobs.catalogue import Catalogue
 from jobs.cooccurrence import FOLDS, VARIANTS, WHOLE
+from jobs.met import MET
 from models import item_vectors as iv
 from models.layout import VECTOR_SIZE
 

@@ -4,9 +4,9 @@ from numpy.testing import assert_allclose
 from scipy import sparse
 
 from jobs.catalogue import Catalogue
-from jobs.content import met_in
 from jobs.cooccurrence import FOLDS, VARIANTS, WHOLE
 from jobs.factorise import context_totals, factorised, projected
+from jobs.met import met_in
 from jobs.pmi import PmiRows
 
 pytestmark = pytest.mark.spark
