@@ -12,7 +12,7 @@ from schemas.arrow import matrix
 pytestmark = pytest.mark.spark
 
 CONFIG = ContentConfig(
-    waves=8, fewest_items=2, support_prior=1.0, others_prior=1.0, creator_prior=0.5
+    waves=8, fewest_items=2, support_prior=2.0, others_prior=1.0, creator_prior=0.5
 )
 PLAYED, NEW = 60, 6
 MET = "item_id string, vectors array<float>, supports array<float>"
