@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     Cut = Callable[[int], pa.Array]  # the values of the bucket in that place
 
+PLAYS, TOLD, TOUCHED = "plays", "told", "touched"  # kinds of blocks of users
 BLOCKS = "bucket int, kind string, block binary"
 SCHEMA = pa.schema({"bucket": pa.int32(), "kind": pa.string(), "block": pa.binary()})
 OWNER = "user_id"  # whose hash the bucket is

@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from jobs.blocks import PLAYS, TOLD
 from jobs.cooccurrence import WHOLE
 from jobs.cuts import Cuts, choose_cuts
 from jobs.plays import Plays
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from models.features import FeatureBuilder
     from models.layout import FeatureLayout
 
-PLAYS, TOLD, TOUCHED = "plays", "told", "touched"  # kinds of blocks
 MICROS = pa.timestamp("us", tz="UTC")
 MINUTE = 60 * SECOND
 

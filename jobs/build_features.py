@@ -23,8 +23,8 @@ from pydantic import Field
 from pyspark import StorageLevel, TaskContext
 from pyspark.sql import functions as F
 
-from jobs.blocks import in_blocks, unpacked
-from jobs.bucket import PLAYS, TOLD, TOUCHED, BucketFeatures
+from jobs.blocks import PLAYS, TOLD, TOUCHED, in_blocks, unpacked
+from jobs.bucket import BucketFeatures
 from jobs.carry import Carried, touched_users
 from jobs.cooccurrence import VARIANTS, WHOLE
 from jobs.people import user_profiles, with_pick_indices

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyspark.sql import functions as F
 
-from jobs.bucket import TOLD, TOUCHED
+from jobs.blocks import TOLD, TOUCHED
 from jobs.tables import known_at, read
 from lakehouse.storage import Lakehouse
 from models.events import NEVER, Histories, Rows

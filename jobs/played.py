@@ -14,8 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from jobs.blocks import BLOCKS, ROWS_AT_ONCE, packed
-from jobs.bucket import PLAYS
+from jobs.blocks import BLOCKS, PLAYS, ROWS_AT_ONCE, packed
 from jobs.cooccurrence import FOLDS
 from jobs.hashing import xxhash64
 from jobs.parts import cut, tables

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 
-from jobs.blocks import packed, unpacked
-from jobs.bucket import PLAYS, TOLD, BucketFeatures
+from jobs.blocks import PLAYS, TOLD, packed, unpacked
+from jobs.bucket import BucketFeatures
 from jobs.cooccurrence import WHOLE
 from jobs.profiles import SCHEMA as TOLD_COLUMNS
 from jobs.shipping import saved

@@ -5,8 +5,7 @@ import pyarrow.parquet as pq
 import pytest
 from pyspark.sql import functions as F
 
-from jobs.blocks import unpacked
-from jobs.bucket import PLAYS
+from jobs.blocks import PLAYS, unpacked
 from jobs.build_features import bucket_of
 from jobs.cooccurrence import fold_of
 from jobs.played import COLUMNS, VALIDATION_PER_MILLE, Played
