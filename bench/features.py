@@ -14,13 +14,12 @@ lines on the tasks, from Spark's event log. ``bench/feature_peers.py`` has the o
 
 from __future__ import annotations
 
-import json
 import shutil
 import time
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -28,7 +27,7 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import torch
 from feature_peers import AS_OF, CORES, DEVICES, MOMENT, by_hand, duckdb_reader, duckdb_sql
-from session import peaks, said, spark_here
+from session import peaks, said, spark_here, stages_of
 
 from jobs.bucket import BucketFeatures
 from jobs.build_features import bucket_files
@@ -181,16 +180,8 @@ def seconds(run: Callable[[Path], None], out: Path) -> float:
 @contextmanager
 def spark_on_this_machine(args: Features) -> Iterator[SparkSession]:
     """One process on two cores, as the runner starts it, that has run a very small job."""
-    settings = {
-        "spark.driver.memory": args.memory,
-        "spark.local.dir": str(args.folder / "spark"),
-        "spark.eventLog.enabled": "true",
-        "spark.eventLog.compress": "false",
-        "spark.eventLog.rolling.enabled": "false",
-        "spark.eventLog.dir": str(args.folder / "log"),
-    }
-    (args.folder / "log").mkdir(parents=True, exist_ok=True)
-    spark = spark_here("features", CORES, **settings)
+    settings = {"spark.driver.memory": args.memory}
+    spark = spark_here("features", CORES, args.folder, **settings)
     try:
         smallest = args.model_copy(update={"items": 1_000, "heaviest": 0})
         folder = prepared(smallest, 10_000, 100)
@@ -248,35 +239,6 @@ def grow(args: Features, spark: SparkSession) -> None:
         said(program="ours", events=events, seconds=took, heap=args.memory, **peaks())
 
 
-def tasks_of_runs(log: Path) -> None:
-    """Say of each stage of each run how long its tasks took, and what they spilled to disk."""
-    stages: dict[str, list[int]] = {}
-    tasks: dict[int, list[dict[str, Any]]] = {}
-    for event in map(json.loads, log.open()):
-        if event["Event"] == "SparkListenerJobStart":
-            run = event["Properties"].get("spark.sql.execution.id", "")
-            stages.setdefault(run, []).extend(event["Stage IDs"])
-        if event["Event"] == "SparkListenerTaskEnd":
-            tasks.setdefault(event["Stage ID"], []).append(event["Task Metrics"])
-    for run, own in enumerate([*stages.values()][1:]):  # the first was the very small job
-        for stage in sorted(tasks.keys() & own):
-            said(run=run, stage=stage, **_told(tasks[stage]))
-
-
-def _told(tasks: list[dict[str, Any]]) -> dict[str, float]:
-    took = sorted(task["Executor Run Time"] for task in tasks)
-    median = took[len(took) // 2]
-    return {
-        "tasks": len(took),
-        "median_ms": median,
-        "slowest_ms": took[-1],
-        "ratio": round(took[-1] / median, 2),
-        "shuffled_mb": sum(t["Shuffle Write Metrics"]["Shuffle Bytes Written"] for t in tasks)
-        // 2**20,
-        "spilled_mb": sum(t["Disk Bytes Spilled"] for t in tasks) // 2**20,
-    }
-
-
 @entry_point
 def main(argv: Sequence[str] | None = None) -> None:
     """Make the plays, run the programs, print JSON lines."""
@@ -285,7 +247,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     with spark_on_this_machine(args) as spark:
         log = args.folder / "log" / spark.sparkContext.applicationId
         (grow if args.sizes else compare)(args, spark)
-    tasks_of_runs(log)
+    for line in stages_of(log, without=1):  # the first was the very small job
+        said(**line)
 
 
 if __name__ == "__main__":

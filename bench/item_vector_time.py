@@ -7,7 +7,8 @@
 Plays of users who each have a few tastes, in sessions, written as Parquet; users and items grow
 with the plays. Each program reads the files and leaves one vector of 80 numbers per item, on all
 cores of this machine. Prints one JSON line per program, size and repeat, with the most memory that
-the driver (this process and its JVM) and a worker have held until then. Spark's start is apart.
+the driver (this process and its JVM) and a worker have held until then. Spark's start is apart. At
+the end, a line per stage of Spark's that is worth telling: its slowest task beside the median one.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 from item_vectors import CORES, als, gensim
 from pyspark.sql import functions as F
-from session import peaks, said, spark_here
+from session import peaks, said, spark_here, stages_of
 
 from evaluation.held_out import Split
 from jobs.build_track_vectors import BuildTrackVectors, item_vectors
@@ -49,6 +50,7 @@ PLAYS_OF_A_SESSION = 10
 GENRES = 200  # tastes that there are
 TASTES = 3  # of a user
 AT_ONCE = 1_000_000
+WORTH_TELLING = 100  # milliseconds of a stage's median task
 Peer = Literal["ours", "als", "gensim"]
 
 
@@ -65,6 +67,8 @@ class ItemVectorTime(Settings):
     """Plays per item; how often each is played falls like a Zipf law."""
     peers: tuple[Peer, ...] = ("ours", "als", "gensim")
     """Whom to measure."""
+    hottest: bool = False
+    """Let one item be in every second session."""
     repeats: int = 3
     """Runs of each."""
     epochs: int = 10
@@ -73,8 +77,8 @@ class ItemVectorTime(Settings):
     """Heap of Spark's one process."""
 
 
-def make_plays(folder: Path, plays: int, users: int, items: int) -> None:
-    """Write sessions of users, a million plays to a file."""
+def make_plays(folder: Path, plays: int, users: int, items: int, hottest: bool) -> None:  # noqa: FBT001
+    """Write sessions of users, a million plays to a file; one item in every second if asked."""
     rng = np.random.default_rng(0)
     folder.mkdir(parents=True)
     taste = rng.integers(0, GENRES, (users, TASTES))
@@ -88,10 +92,13 @@ def make_plays(folder: Path, plays: int, users: int, items: int) -> None:
         # Log-uniform within the genre, as a Zipf law is; items of a genre lie GENRES apart.
         rank = ((items // GENRES) ** rng.random(count)).astype(np.int64) - 1
         at = begins.repeat(PLAYS_OF_A_SESSION)[:count] + place * 4 * MINUTE
+        item = rank * GENRES + genre
+        if hottest:
+            item[:: 2 * PLAYS_OF_A_SESSION] = 0
         table = {
             "event_id": pa.array(np.arange(first, first + count)).cast(pa.string()),
             "user_id": pa.array(user.repeat(PLAYS_OF_A_SESSION)[:count]).cast(pa.string()),
-            "item_id": pa.array(rank * GENRES + genre).cast(pa.string()),
+            "item_id": pa.array(item).cast(pa.string()),
             "played_at": pa.array(at).cast(pa.timestamp("us", "UTC")),
             "ms_played": pa.array(rng.integers(0, 240_000, count)),
         }
@@ -144,15 +151,16 @@ def run(peer: Peer, args: ItemVectorTime, folder: Path, items: int, spark: Spark
 def main(argv: Sequence[str] | None = None) -> None:
     """Make the plays of each size, and run every program over them."""
     args = ItemVectorTime.parse(argv)
-    settings = {"spark.driver.memory": args.memory, "spark.local.dir": str(args.folder / "spark")}
-    spark = spark_here("item vectors", CORES, **settings)
+    spark = spark_here("item vectors", CORES, args.folder, **{"spark.driver.memory": args.memory})
+    log = args.folder / "log" / spark.sparkContext.applicationId
     for size in args.sizes.split(","):
         plays = int(float(size) * 1_000_000)
         items = max(plays // args.plays_of_an_item, GENRES)
-        folder = args.folder / f"{plays}-{items}"
+        folder = args.folder / f"{plays}-{items}{'-hottest' if args.hottest else ''}"
         if not (folder / "whole").exists():
             shutil.rmtree(folder, ignore_errors=True)
-            make_plays(folder / "plays", plays, max(plays // args.plays_of_a_user, 1), items)
+            users = max(plays // args.plays_of_a_user, 1)
+            make_plays(folder / "plays", plays, users, items, args.hottest)
             (folder / "whole").touch()
         for repeat in range(args.repeats):
             for peer in args.peers:
@@ -161,6 +169,9 @@ def main(argv: Sequence[str] | None = None) -> None:
                 seconds = round(time.monotonic() - began, 1)
                 said(program=peer, plays=plays, repeat=repeat, seconds=seconds, **peaks())
     spark.stop()
+    for line in stages_of(log):
+        if line["median_ms"] > WORTH_TELLING:
+            said(**line)
 
 
 if __name__ == "__main__":
