@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -55,20 +56,25 @@ def peaks() -> dict[str, int]:
     """
     (jvm,) = children(os.getpid())
     workers = [worker for daemon in children(jvm) for worker in (daemon, *children(daemon))]
-    driver = _peak(os.getpid()) + _peak(jvm)
-    return {"driver_mb": driver, "worker_mb": max(map(_peak, workers), default=0)}
+    driver = peak(os.getpid()) + peak(jvm)
+    return {"driver_mb": driver, "worker_mb": max(map(peak, workers), default=0)}
 
 
 def children(process: int) -> list[int]:
-    """Of a process, by their ids."""
-    tasks = Path(f"/proc/{process}/task").glob("*/children")
-    return [int(child) for task in tasks for child in task.read_text().split()]
+    """Of a process, by their ids; none of one that has ended."""
+    with suppress(FileNotFoundError, ProcessLookupError):
+        tasks = Path(f"/proc/{process}/task").glob("*/children")
+        return [int(child) for task in tasks for child in task.read_text().split()]
+    return []
 
 
-def _peak(process: int) -> int:
-    status = Path(f"/proc/{process}/status").read_text()
-    (line,) = [line for line in status.splitlines() if line.startswith("VmHWM")]
-    return int(line.split()[1]) // 1024
+def peak(process: int) -> int:
+    """The most memory that was resident, in MB; 0 of one that has ended, which nobody can tell."""
+    with suppress(FileNotFoundError, ProcessLookupError):
+        lines = Path(f"/proc/{process}/status").read_text().splitlines()
+        held = [int(line.split()[1]) for line in lines if line.startswith("VmHWM")]
+        return max(held, default=0) // 1024
+    return 0
 
 
 def stages_of(log: Path, without: int = 0) -> Iterator[dict[str, Any]]:
