@@ -15,7 +15,6 @@ repeat.
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from datetime import UTC, datetime
@@ -30,7 +29,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pyspark.sql.pandas.types import from_arrow_schema
 from scipy import sparse
-from session import spark_here
+from session import said, spark_here
 
 from evaluation.held_out import Split, found, found_by_popularity, last_of_some, last_plays
 from jobs.build_track_vectors import BuildTrackVectors, item_vectors
@@ -238,7 +237,7 @@ def best(peer: str, split: Split) -> dict[str, float]:
     for setting in grid:
         score = found(way(split, 0, **setting), split)["hit@10"]
         scored.append((score, setting))
-        print(json.dumps({"peer": peer, "validation hit@10": score, **setting}), flush=True)
+        said(**{"peer": peer, "validation hit@10": score, **setting})
     return max(scored, key=lambda pair: pair[0])[1]
 
 
@@ -250,7 +249,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     spark = spark_here("bench", CORES, **{"spark.driver.memory": "4g"}) if ours_too else None
     for name in args.sets:
         if not (Path(args.data) / name).exists():
-            print(json.dumps({"data": name, "skipped": f"{args.data} has no {name}"}), flush=True)
+            said(data=name, skipped=f"{args.data} has no {name}")
             continue
         split, creator = LOADERS[name](Path(args.data), args.validation)
         for peer in args.peers:
@@ -261,8 +260,8 @@ def main(argv: Sequence[str] | None = None) -> None:
                 seconds = round(time.monotonic() - began, 1)
                 line = {"data": name, "peer": peer, "repeat": repeat, **setting}
                 line |= found(vectors, split) | {"seconds": seconds}
-                print(json.dumps(line | {"queries": len(split.queries)}), flush=True)
-        print(json.dumps({"data": name, "peer": "popularity", **found_by_popularity(split)}))
+                said(**line, queries=len(split.queries))
+        said(data=name, peer="popularity", **found_by_popularity(split))
 
 
 def contestant(
