@@ -172,13 +172,24 @@ def _value(  # noqa: PLR0911 - a return for each kind of origin
             return F.when(F.forall(values, lambda value: value.isNotNull()), values)
         case FromPosition():
             position = _raw(origin.position).try_cast("double")  # in text, 9 comes after 10
-            last = F.max(position).over(Window.partitionBy(_raw(origin.within)))
-            back = (last - position) * int(origin.step / MICROSECOND)
+            back = _behind_last(position, origin)
             return F.timestamp_micros(
                 (F.lit(int(origin.ends_at.timestamp() * 1e6)) - back).cast("long")
             )
         case FromColumn():
             return _from_column(origin, target, raw[origin.column].dataType)
+
+
+def _behind_last(position: Column, origin: FromPosition) -> Column:
+    """Microseconds between a play and the last one of its history."""
+    history = Window.partitionBy(_raw(origin.within))
+    last = F.max(position).over(history)
+    if origin.step is not None:
+        return (last - position) * int(origin.step / MICROSECOND)
+    first, plays = F.min(position).over(history), F.count(position).over(history)
+    # Of n plays the k-th from the end lies k/n of the span back: none lies on its beginning.
+    share = (last - position) / F.greatest(last - first, F.lit(1.0)) * (1 - 1 / plays)
+    return F.round(share * int((origin.span or timedelta()) / MICROSECOND))
 
 
 def _from_column(origin: FromColumn, target: str, theirs: DataType) -> Column:

@@ -28,7 +28,7 @@ import hashlib
 import json
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 import fsspec
 import pyarrow as pa
@@ -36,7 +36,14 @@ import pyarrow.csv
 import pyarrow.json
 import pyarrow.parquet as pq
 import yaml
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
 
 from schemas.contract import Column, contract, contract_names
 from schemas.errors import InputError
@@ -87,13 +94,22 @@ class HashOf(_Strict):
 class FromPosition(_Strict):
     """A time for histories that have an order and no clock.
 
-    Each history ends at ``ends_at``; one position earlier is one ``step`` earlier.
+    Each history ends at ``ends_at``; one position earlier is one ``step`` earlier, or, with a
+    ``span``, all of each history is laid out evenly over that time, so that the last fifth of
+    everybody's plays is the last fifth of it.
     """
 
     position: str
     within: str
     ends_at: AwareDatetime
-    step: timedelta
+    step: timedelta | None = None
+    span: timedelta | None = None
+
+    @model_validator(mode="after")
+    def _step_or_span(self) -> Self:
+        if (self.step is None) == (self.span is None):
+            raise ValueError("a position needs either a step or a span")
+        return self
 
 
 class Now(_Strict):

@@ -220,6 +220,23 @@ def test_a_history_without_a_clock_is_laid_out_by_position(spark, kind):
     ]
 
 
+def test_a_span_lays_every_history_out_evenly_over_the_same_time(spark):
+    ends = datetime(2015, 1, 1, tzinfo=UTC)
+    position = {"position": "nth", "within": "user", "ends_at": ends, "span": timedelta(days=10)}
+    rows = [("ann", nth) for nth in (1, 2, 3, 4, 5)] + [("bob", 7), ("bob", 9), ("eve", 3)]
+    found = mapped(
+        spark, rows, "user string, nth long", "listens", user_id="user", played_at=position
+    )
+    behind = [
+        (row["user_id"], (ends.replace(tzinfo=None) - row["played_at"]).days) for row in found
+    ]
+    assert sorted(behind) == [
+        *(("ann", days) for days in (0, 2, 4, 6, 8)),
+        *(("bob", days) for days in (0, 5)),
+        ("eve", 0),
+    ]
+
+
 def test_a_hash_tells_rows_apart_and_is_the_same_each_time(spark):
     origin = {"hash_of": ["a", "b"]}
     rows = [("x", 1), ("x", 2), (None, 1), ("x", 1)]

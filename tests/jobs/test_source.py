@@ -315,6 +315,12 @@ def test_a_moment_without_a_time_zone_is_no_moment(shop):
     assert "timezone" in shop.refusal()
 
 
+@pytest.mark.parametrize("given", [{}, {"step": "PT4H", "span": "P35D"}])
+def test_a_position_has_a_step_or_a_span(shop, given):
+    shop.map(played_at={"position": "at", "within": "user", "ends_at": NOON, **given})
+    assert "either a step or a span" in shop.refusal()
+
+
 def test_every_way_to_fill_a_column_is_understood(shop):
     position = {"position": "at", "within": "user", "ends_at": NOON, "step": "PT4H"}
     shop.map(played_at=position)
