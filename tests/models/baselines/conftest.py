@@ -1,11 +1,21 @@
 import numpy as np
 import pytest
+import torch
 from scipy import sparse
 
 from models.baselines import Interactions
 
 USERS, ITEMS, PLAYS = 60, 40, 24
 SILENT = 17  # a user in the middle who has played nothing, and whose tags are known
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    """Networks this small wait longer for a second thread than it helps them."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 def community_of(rows: int) -> np.ndarray:
