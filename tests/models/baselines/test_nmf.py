@@ -1,8 +1,8 @@
 import pytest
 
-pytest.importorskip("sklearn")
-
 from models.baselines.nmf import NMF
+
+pytest.importorskip("sklearn")
 
 
 @pytest.mark.parametrize("loss", ["frobenius", "kullback-leibler"])
