@@ -13,6 +13,7 @@ from tasteprint.bridges import Bridges
 from tasteprint.consumers import Consumers
 from tasteprint.contracts import Contracts
 from tasteprint.doctor import Doctor
+from tasteprint.evaluate import Evaluate
 from tasteprint.forget import Forget, Vacuum
 from tasteprint.gates import Gates
 from tasteprint.neighbors import Neighbors
@@ -32,6 +33,8 @@ class Tasteprint(Settings):
 
     run: CliSubCommand[Run]
     """The whole way, from events to promoted vectors."""
+    evaluate: CliSubCommand[Evaluate]
+    """Measure a batch by the published protocols, beside baselines."""
     doctor: CliSubCommand[Doctor]
     """What is missing or wrong on this machine, and what to type."""
     batches: CliSubCommand[Batches]

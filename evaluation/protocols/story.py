@@ -1,0 +1,107 @@
+"""What future listening came to, as tables and a picture that people can read."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from evaluation.contenders import MODEL, TITLES
+from evaluation.names import favourites, listed
+from evaluation.protocols.future_listening import NAME, PUBLISHED
+from evaluation.report import Table, interval, share
+from models.features import unit
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from evaluation.cohort import Cohort
+    from evaluation.measured import Measured
+    from evaluation.slices import Slice
+    from models.baselines import Representation
+
+SHOWN, NEIGHBOURS, TOP = 5, 3, 5
+ABOUT = {
+    "popularity": "Negatives in proportion to earlier plays, as published: what is told apart is "
+    "who likes what. Gains of the user model over each row, beside the published ones.",
+    "uniform": "Negatives drawn alike from all items that had been played: knowing what is popular "
+    "helps. The same head ranks all items, those known to the user included.",
+    "upcoming": "Negatives in proportion to what is played within the horizon, new items included: "
+    "which items are in fashion then helps nobody.",
+}
+
+
+def comparison(drawn: str, rows: Sequence[Measured]) -> Table:
+    """A row for each representation: figures, and what ours gains over it."""
+    of = {
+        (row.representation, row.metric): row for row in rows if row.protocol == f"{NAME}/{drawn}"
+    }
+    names = list(dict.fromkeys(name for name, _ in of))
+    metrics = [metric for name, metric in of if name == MODEL]
+    gains = ["accuracy gain", "auc gain"]
+    published = ["published"] if drawn == "popularity" else []
+    return Table(
+        title=f"Table 1, negatives: {drawn}",
+        about=ABOUT[drawn],
+        header=["representation", *metrics, *gains, *published],
+        rows=[
+            [
+                TITLES[name],
+                *(interval(of[name, metric]) for metric in metrics),
+                *(share(of[name, gain]) if (name, gain) in of else "" for gain in gains),
+                *([_published(name)] if published else []),
+            ]
+            for name in names
+        ],
+    )
+
+
+def slices_table(found: Sequence[Slice]) -> Table:
+    """Whom the user model serves worse."""
+    return Table(
+        title="Slices",
+        about="AUC of the user model, first table, among users who have something in common. "
+        "Marked: more than a tenth of what the whole is above chance is missing.",
+        header=["slice", "users", "AUC"],
+        rows=[
+            [
+                f"{one.kind}: {one.name}",
+                str(one.users),
+                f"{one.auc:.4f} [{one.low:.4f}, {one.high:.4f}]",
+            ]
+            for one in found
+        ],
+        marked=[row for row, one in enumerate(found) if one.behind],
+    )
+
+
+def people(cohort: Cohort, known: Representation, names: np.ndarray) -> Table:
+    """Some of the most active users, the users nearest to them, and their first items."""
+    plays = np.bincount(cohort.past.user, minlength=cohort.past.users)
+    users = unit(known.users)
+    rows = []
+    for user in np.argsort(-plays, kind="stable")[:SHOWN].tolist():
+        near = users @ users[user]
+        near[user] = -np.inf
+        others = np.argsort(-near, kind="stable")[:NEIGHBOURS]
+        first = np.argsort(-(known.items @ known.users[user]), kind="stable")[:TOP]
+        rows.append(
+            [
+                favourites(cohort, names, user),
+                " / ".join(favourites(cohort, names, int(other)) for other in others),
+                listed(names, first),
+            ]
+        )
+    return Table(
+        title="Some listeners",
+        about="Told by what they play most; no ids, for a report outlives who is forgotten.",
+        header=["plays", "nearest listeners play", "first items by dot product"],
+        rows=rows,
+    )
+
+
+def _published(name: str) -> str:
+    if name not in PUBLISHED:
+        return ""
+    accuracy, auc = PUBLISHED[name]
+    return f"accuracy {accuracy:+.1%}, AUC {auc:+.1%}"

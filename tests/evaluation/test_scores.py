@@ -1,0 +1,63 @@
+import numpy as np
+import pytest
+
+from evaluation.pairs import Question, shuffled
+from evaluation.scores import ask, ndcg
+from models.baselines import Representation
+from models.features import unit
+
+USERS, ITEMS, SIZE = 200, 120, 16
+
+
+@pytest.fixture(scope="module")
+def world() -> tuple[Representation, Question]:
+    """Users whose next plays are the ten items nearest to them, some of them played before."""
+    rng = np.random.default_rng(0)
+    users, items = (unit(rng.standard_normal((n, SIZE)).astype(np.float32)) for n in (USERS, ITEMS))
+    near = np.argsort(-(users @ items.T), axis=1)
+    played = [np.sort(row) for row in near[:, :10]]
+    known = [np.sort(row) for row in near[:, :14]]
+    return Representation(users, items), Question(played, known, np.ones(ITEMS))
+
+
+def test_the_truth_is_found_by_everybody(world):
+    found = ask(*world, seeds=5, rank=True)
+    assert not np.isnan(found["auc"]).any()
+    assert found["auc"].mean() > 0.98
+    assert found["auc of dot products"].mean() > 0.98
+    assert found["accuracy"].mean() > 0.85
+    assert found["recall@50"].mean() > 0.95
+    assert found["ndcg@50"].mean() > 0.9
+
+
+def test_users_that_are_all_alike_tell_nothing(world):
+    known, question = world
+    same = Representation(np.ones_like(known.users), known.items)
+    assert ask(same, question, seeds=5, rank=False)["auc"].mean() < 0.7
+
+
+def test_somebody_elses_future_cannot_be_told(world):
+    known, question = world
+    rng = np.random.default_rng(3)
+    noise = Representation(unit(rng.standard_normal(known.users.shape)), known.items)
+    mixed = shuffled(question, np.random.default_rng(0))
+    for contender in (known, noise):
+        found = ask(contender, mixed, seeds=5, rank=False)["auc"]
+        assert abs(np.nanmean(found) - 0.5) < 0.03
+
+
+def test_nothing_is_ranked_that_was_not_asked_for(world):
+    assert "ndcg@50" not in ask(*world, seeds=2, rank=False)
+
+
+@pytest.mark.parametrize(
+    ("hits", "wanted", "value"),
+    [
+        ([1, 1, 0], 2, 1.0),
+        ([0, 0, 0], 2, 0.0),
+        ([0, 1], 1, 1 / np.log2(3)),
+        ([1, 0, 1], 5, (1 + 0.5) / (1 + 1 / np.log2(3) + 0.5)),
+    ],
+)
+def test_gain_is_discounted_and_normalised_by_what_could_be_had(hits, wanted, value):
+    assert ndcg(np.array(hits, bool), wanted) == pytest.approx(value)

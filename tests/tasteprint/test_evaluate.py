@@ -1,0 +1,48 @@
+import json
+
+import pytest
+
+from tasteprint.cli import main
+
+
+@pytest.fixture
+def argv(lake, two_spaces, tmp_path):
+    two_spaces()
+    return [
+        *("evaluate", "future-listening", "--lakehouse", lake.uri),
+        *("--out", str(tmp_path / "report")),
+    ]
+
+
+def test_a_batch_is_measured_and_told_in_three_files(argv, tmp_path, capsys):
+    pytest.importorskip("plotly")
+    main([*argv, "--baselines", "nmf"])
+    said = capsys.readouterr().out
+    assert "Tasteprint's user model" in said
+    figures = json.loads((tmp_path / "report" / "metrics.json").read_text())
+    assert {row["representation"] for row in figures} >= {"user_model", "popularity", "nmf"}
+    assert all(row["low"] <= row["value"] <= row["high"] for row in figures)
+    for name in ("report.html", "report.md"):
+        assert "Table 1, negatives: popularity" in (tmp_path / "report" / name).read_text()
+
+
+def test_a_dry_run_says_what_it_would_compare(argv, tmp_path, capsys):
+    main([*argv, "--baselines", "als,ease", "--dry-run"])
+    said = capsys.readouterr().out
+    assert "user_model, popularity, average" in said
+    assert said.rstrip().endswith("als, ease")
+    assert not (tmp_path / "report").exists()
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (["--baselines", "alls"], "there is no baseline alls: there are als"),
+        (["--settings", '{"easy": {"penalty": 3}}'], "there is no baseline easy"),
+        (["--batch", "b7"], "b7"),
+    ],
+)
+def test_what_is_wrong_is_said_at_once(argv, more, said, capsys):
+    with pytest.raises(SystemExit):
+        main([*argv, *more])
+    assert said in capsys.readouterr().err
