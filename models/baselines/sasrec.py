@@ -60,7 +60,7 @@ class SASRec(Baseline):
     """Share of what is dropped in training."""
     negatives: int = Field(512, gt=1)
     """Negatives of a batch."""
-    epochs: int = Field(6, gt=0)
+    epochs: int = Field(8, gt=0)
     """Passes over all plays."""
     batch: int = Field(1024, gt=0)
     """Plays of a step, in whole pieces of histories."""
@@ -76,7 +76,7 @@ class SASRec(Baseline):
             "blocks": (1, 2),
             "dropout": (0.1, 0.2, 0.4),
             "batch": (512, 1024, 2048),
-            "epochs": (4, 6, 8),
+            "epochs": (4, 8, 12),
             "learning_rate": (5e-4, 1e-3, 2e-3),
             "item_learning_rate": (1e-3, 3e-3, 1e-2, 3e-2),
         }
@@ -182,7 +182,7 @@ def batches(length: np.ndarray, plays: int, rng: np.random.Generator) -> list[np
     rows = np.lexsort((rng.random(len(length)), length))[(length == 1).sum() :]
     before = np.cumsum(length[rows]) - length[rows]
     found = np.split(rows, np.flatnonzero(np.diff(before // plays)) + 1)
-    return [found[place] for place in rng.permutation(len(found))]
+    return [found[place] for place in rng.permutation(len(found)) if len(rows)]
 
 
 def last_states(network: SASRecNetwork, pieces: Sequences, rows: np.ndarray) -> np.ndarray:

@@ -33,7 +33,7 @@ class VAE(Baseline):
     title: ClassVar[str] = "Mult-VAE"
     paper: ClassVar[str] = "Liang et al., WWW 2018"
 
-    hidden: int = Field(256, gt=0)
+    hidden: int = Field(128, gt=0)
     """Width of the encoder's hidden layer."""
     latent: int = Field(128, gt=0)
     """Numbers of the Gaussian's mean."""
@@ -43,11 +43,11 @@ class VAE(Baseline):
     """Weight of the divergence at the end; it grows linearly over the first ``annealed`` steps."""
     annealed: float = Field(0.5, gt=0, le=1)
     """Share of all steps in which it grows."""
-    epochs: int = Field(20, gt=0)
+    epochs: int = Field(12, gt=0)
     """Passes over users."""
-    batch: int = Field(128, gt=0)
+    batch: int = Field(64, gt=0)
     """Users of a step."""
-    learning_rate: float = Field(1e-3, gt=0)
+    learning_rate: float = Field(3e-3, gt=0)
     """Step of Adam."""
 
     @classmethod
@@ -57,8 +57,8 @@ class VAE(Baseline):
             "latent": (64, 128),
             "dropout": (0.2, 0.5, 0.7),
             "beta": (0.0, 0.2, 0.5, 1.0),
-            "epochs": (10, 20, 30),
-            "learning_rate": (5e-4, 1e-3, 2e-3),
+            "epochs": (8, 12, 20),
+            "learning_rate": (1e-3, 3e-3, 6e-3),
         }
 
     def fit(self, plays: Interactions, seed: int) -> Representation:

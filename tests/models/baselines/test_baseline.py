@@ -18,7 +18,7 @@ SMALL = {
     "als": {"alpha": 3.0},
     "lightfm": {"learning_rate": 0.05},
     "dlrm": {"batch": 64, "epochs": 8, "learning_rate": 0.1},
-    "vae": {"batch": 16},
+    "vae": {"batch": 16, "epochs": 20},
     "ease": {"penalty": 10.0},
     "sasrec": {"length": 12, "blocks": 1, "batch": 128, "negatives": 32, "learning_rate": 5e-3},
 }

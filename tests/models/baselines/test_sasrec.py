@@ -40,6 +40,12 @@ def test_batches_hold_so_many_plays_and_no_piece_of_one():
     assert all(length[rows].sum() < 10 + 5 for rows in found)
 
 
+def test_single_plays_alone_teach_nothing_and_break_nothing():
+    plays = plays_of([0, 2], [1, 1], users=3, items=4)
+    users, _ = SASRec(**SMALL).fit(plays, 0)
+    assert users.any(axis=1).tolist() == [True, False, True]
+
+
 @pytest.fixture
 def network() -> SASRecNetwork:
     torch.manual_seed(0)
