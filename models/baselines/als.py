@@ -25,13 +25,13 @@ class ALS(Baseline):
     title: ClassVar[str] = "ALS"
     paper: ClassVar[str] = "Hu, Koren and Volinsky, ICDM 2008"
 
-    alpha: float = Field(10.0, gt=0)
+    alpha: float = Field(30.0, gt=0)
     """Confidence that a play is worth."""
-    scale: Literal["log", "count"] = "log"
+    scale: Literal["log", "count"] = "count"
     """Whether n is log(1 + count) or the count."""
     regularization: float = Field(10.0, ge=0)
     """Weight of the squared length of vectors."""
-    iterations: int = Field(15, gt=0)
+    iterations: int = Field(30, gt=0)
     """Times that users and items are solved for."""
     threads: int = Field(2, ge=0)
     """Threads of the solver; 0 for as many as there are cores."""

@@ -16,9 +16,10 @@ from models.baselines.seeding import seeded
 if TYPE_CHECKING:
     from models.baselines.dlrm_network import DLRMNetwork
     from models.baselines.interactions import Interactions
+    from models.baselines.landmarks import Score
 
 LANDMARKS = 512  # users and items whose scores are tabulated, beside four times the size
-AT_A_TIME = 1024  # users, and items, of a block of that table
+BLOCK = (256, 1024)  # users and items of that table that are in memory together
 
 
 class DLRM(Baseline):
@@ -37,11 +38,11 @@ class DLRM(Baseline):
 
     negatives: int = Field(4, gt=0)
     """Unplayed items for each played one, drawn anew in every epoch."""
-    negatives_power: float = Field(0.75, ge=0)
+    negatives_power: float = Field(1.0, ge=0)
     """Power of an item's plays in its chance to be drawn."""
     hidden: int = Field(64, gt=0)
     """Width of the bottom and top networks."""
-    epochs: int = Field(5, gt=0)
+    epochs: int = Field(3, gt=0)
     """Passes over what was played."""
     batch: int = Field(1024, gt=0)
     """Played items of a step."""
@@ -113,18 +114,18 @@ class DLRM(Baseline):
         return np.sort(rng.choice(len(weight), some, replace=False, p=weight / weight.sum()))
 
 
-def table_of(network: DLRMNetwork) -> Any:
+def table_of(network: DLRMNetwork) -> Score:
     """Logits of users (m,) for items (n,), (m, n), a block at a time."""
     import torch
 
     def table(user: np.ndarray, item: np.ndarray) -> np.ndarray:
         found = np.empty((len(user), len(item)), np.float32)
-        for top in range(0, len(user), AT_A_TIME // 4):
-            users = network.user(user[top : top + AT_A_TIME // 4])
-            for left in range(0, len(item), AT_A_TIME):
-                items = network.item(item[left : left + AT_A_TIME])
-                block = network.table(users, items)
-                found[top : top + len(users), left : left + len(items)] = block
+        for top in range(0, len(user), BLOCK[0]):
+            rows = slice(top, top + BLOCK[0])
+            users = network.user(user[rows])  # (256, PARTS, size)
+            for left in range(0, len(item), BLOCK[1]):
+                columns = slice(left, left + BLOCK[1])
+                found[rows, columns] = network.table(users, network.item(item[columns]))
         return found
 
     return torch.no_grad()(table)

@@ -30,9 +30,9 @@ class LightFM(Baseline):
     title: ClassVar[str] = "LightFM"
     paper: ClassVar[str] = "Kula, CBRecSys 2015"
 
-    epochs: int = Field(20, gt=0)
+    epochs: int = Field(30, gt=0)
     """Passes over what was played."""
-    learning_rate: float = Field(0.05, gt=0)
+    learning_rate: float = Field(0.01, gt=0)
     """First step of AdaGrad."""
     max_sampled: int = Field(10, gt=0)
     """Negatives that are tried for each play until one outranks it."""
@@ -46,7 +46,7 @@ class LightFM(Baseline):
         """What a search chooses from."""
         return {
             "epochs": (10, 20, 30),
-            "learning_rate": (0.02, 0.05, 0.1),
+            "learning_rate": (0.005, 0.01, 0.02, 0.05),
             "max_sampled": (5, 10, 30),
             "penalty": (0.0, 1e-6, 1e-5, 1e-4),
         }

@@ -28,17 +28,17 @@ class PMF(Baseline):
 
     zeros: int = Field(3, gt=0)
     """Unplayed items for each played one."""
-    zeros_power: float = Field(0.5, ge=0)
+    zeros_power: float = Field(1.0, ge=0)
     """Power of an item's plays in its chance to be such a zero."""
     contrast: float = Field(0.0, ge=0)
     """How much more plays raise a rating; 0 rates all that was played 1."""
-    variant: Literal["linear", "non_linear"] = "non_linear"
+    variant: Literal["linear", "non_linear"] = "linear"
     """Whether the dot product is the rating, or its logit."""
-    epochs: int = Field(20, gt=0)
+    epochs: int = Field(10, gt=0)
     """Passes over the ratings."""
-    learning_rate: float = Field(0.001, gt=0)
+    learning_rate: float = Field(0.003, gt=0)
     """Step of RMSProp."""
-    regularization: float = Field(0.01, ge=0)
+    regularization: float = Field(0.03, ge=0)
     """Weight of the squared length of vectors, for each rating."""
 
     @classmethod
@@ -50,8 +50,8 @@ class PMF(Baseline):
             "contrast": (0.0, 0.5, 1.0),
             "variant": ("linear", "non_linear"),
             "epochs": (10, 20),
-            "learning_rate": (3e-4, 1e-3, 3e-3),
-            "regularization": (1e-3, 1e-2, 1e-1),
+            "learning_rate": (1e-3, 3e-3, 1e-2),
+            "regularization": (1e-3, 1e-2, 3e-2, 1e-1),
         }
 
     def fit(self, plays: Interactions, seed: int) -> Representation:

@@ -12,6 +12,7 @@ from models.baselines.interactions import Representation
 from models.baselines.seeding import seeded
 
 if TYPE_CHECKING:
+    from scipy import sparse
     from torch import Tensor
 
     from models.baselines.interactions import Interactions
@@ -32,7 +33,7 @@ class VAE(Baseline):
     title: ClassVar[str] = "Mult-VAE"
     paper: ClassVar[str] = "Liang et al., WWW 2018"
 
-    hidden: int = Field(256, gt=0)
+    hidden: int = Field(128, gt=0)
     """Width of the encoder's hidden layer."""
     latent: int = Field(128, gt=0)
     """Numbers of the Gaussian's mean."""
@@ -42,11 +43,11 @@ class VAE(Baseline):
     """Weight of the divergence at the end; it grows linearly over the first ``annealed`` steps."""
     annealed: float = Field(0.5, gt=0, le=1)
     """Share of all steps in which it grows."""
-    epochs: int = Field(20, gt=0)
+    epochs: int = Field(12, gt=0)
     """Passes over users."""
-    batch: int = Field(128, gt=0)
+    batch: int = Field(64, gt=0)
     """Users of a step."""
-    learning_rate: float = Field(1e-3, gt=0)
+    learning_rate: float = Field(3e-3, gt=0)
     """Step of Adam."""
 
     @classmethod
@@ -56,8 +57,8 @@ class VAE(Baseline):
             "latent": (64, 128),
             "dropout": (0.2, 0.5, 0.7),
             "beta": (0.0, 0.2, 0.5, 1.0),
-            "epochs": (10, 20, 30),
-            "learning_rate": (5e-4, 1e-3, 2e-3),
+            "epochs": (8, 12, 20),
+            "learning_rate": (1e-3, 3e-3, 6e-3),
         }
 
     def fit(self, plays: Interactions, seed: int) -> Representation:
@@ -66,42 +67,42 @@ class VAE(Baseline):
 
         from models.baselines.vae_network import VAENetwork
 
+        played, rows = plays.counts(), np.flatnonzero(~plays.silent())
         with seeded(seed):
             network = VAENetwork(plays.items, self.hidden, self.latent, self.size - 1, self.dropout)
-            self.train(network, plays, np.random.default_rng(seed))
-        rows = np.flatnonzero(~plays.silent())
+            self.train(network, played[rows], np.random.default_rng(seed))
         users = np.zeros((plays.users, self.size), np.float32)
         with torch.no_grad():
-            mean, _ = network.eval().encode(*_batch(plays, rows))
+            mean, _ = network.eval().encode(*_batch(played[rows]))
             users[rows, :-1] = network.last(mean).numpy()
         users[rows, -1] = 1
         weight, bias = (part.detach().numpy() for part in network.out.parameters())
         return Representation(users, np.column_stack([weight, bias]))
 
-    def train(self, network: VAENetwork, plays: Interactions, rng: np.random.Generator) -> None:
+    def train(
+        self, network: VAENetwork, played: sparse.csr_array, rng: np.random.Generator
+    ) -> None:
         """Adam over users in random order, the divergence growing from nothing."""
         import torch
 
         optimizer = torch.optim.Adam(network.parameters(), lr=self.learning_rate, fused=True)
-        users = np.flatnonzero(~plays.silent())
-        steps_of_growth = self.annealed * self.epochs * -(-len(users) // self.batch)
+        users = played.shape[0]
+        steps_of_growth = self.annealed * self.epochs * -(-users // self.batch)
         step = 0
         for _ in range(self.epochs):
             order = rng.permutation(users)
-            for begin in range(0, len(order), self.batch):
+            for begin in range(0, users, self.batch):
                 beta = self.beta * min(1.0, step / steps_of_growth)
-                some = _batch(plays, order[begin : begin + self.batch])
+                some = _batch(played[order[begin : begin + self.batch]])
                 optimizer.zero_grad()
                 network.loss(*some, beta).backward()
                 optimizer.step()
                 step += 1
 
 
-def _batch(plays: Interactions, users: np.ndarray) -> tuple[Tensor, Tensor]:
-    """The items of some users one after another, and where each user's begin, with their end."""
+def _batch(played: sparse.csr_array) -> tuple[Tensor, Tensor]:
+    """The items of users one after another, and where each user's begin, with their end."""
     import torch
 
-    rows = plays.counts()[users]
-    return torch.from_numpy(rows.indices.astype(np.int64)), torch.from_numpy(
-        rows.indptr.astype(np.int64)
-    )
+    item, begin = played.indices.astype(np.int64), played.indptr.astype(np.int64)
+    return torch.from_numpy(item), torch.from_numpy(begin)

@@ -15,12 +15,12 @@ USERS, ITEMS, SILENT, SIZE = 60, 40, 17, 16
 LIBRARIES = {"als": "implicit", "nmf": "sklearn", "pmf": "cornac", "lightfm": "lightfm"}
 # Forty items and a thousand plays are less than the defaults are made for.
 SMALL = {
-    "als": {"regularization": 1.0},
-    "pmf": {"epochs": 40},
+    "als": {"alpha": 3.0},
+    "lightfm": {"learning_rate": 0.05},
     "dlrm": {"batch": 64, "epochs": 8, "learning_rate": 0.1},
-    "vae": {"batch": 16},
+    "vae": {"batch": 16, "epochs": 20},
     "ease": {"penalty": 10.0},
-    "sasrec": {"length": 12, "blocks": 1, "batch": 16, "negatives": 32, "learning_rate": 5e-3},
+    "sasrec": {"length": 12, "blocks": 1, "batch": 128, "negatives": 32, "learning_rate": 5e-3},
 }
 
 

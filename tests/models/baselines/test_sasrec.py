@@ -7,10 +7,10 @@ from pydantic import ValidationError
 from scipy import sparse
 
 from models.baselines import Interactions
-from models.baselines.sasrec import SASRec, sequences
+from models.baselines.sasrec import SASRec, batches, sequences
 from models.baselines.sasrec_network import SASRecNetwork
 
-SMALL = {"size": 16, "length": 12, "batch": 16, "negatives": 32, "learning_rate": 5e-3}
+SMALL = {"size": 16, "length": 12, "batch": 128, "negatives": 32, "learning_rate": 5e-3}
 
 
 def plays_of(user: list[int], item: list[int], users: int, items: int) -> Interactions:
@@ -31,6 +31,19 @@ def test_histories_are_cut_from_the_end():
     assert user.tolist() == [0, 0, 0, 2]
     assert length.tolist() == [1, 2, 2, 2]
     assert item.tolist() == [[5, 0], [4, 3], [2, 1], [1, 2]]
+
+
+def test_batches_hold_so_many_plays_and_no_piece_of_one():
+    length = np.array([1, 5, 3, 5, 1, 4, 5, 2, 5])
+    found = batches(length, 10, np.random.default_rng(0))
+    assert sorted(np.concatenate(found).tolist()) == [1, 2, 3, 5, 6, 7, 8]
+    assert all(length[rows].sum() < 10 + 5 for rows in found)
+
+
+def test_single_plays_alone_teach_nothing_and_break_nothing():
+    plays = plays_of([0, 2], [1, 1], users=3, items=4)
+    users, _ = SASRec(**SMALL).fit(plays, 0)
+    assert users.any(axis=1).tolist() == [True, False, True]
 
 
 @pytest.fixture

@@ -14,8 +14,9 @@ def test_the_last_number_of_an_item_is_its_bias(communities):
 
 
 def test_a_batch_tells_where_each_users_items_begin(communities):
-    item, begin = _batch(communities(), np.array([4, 1]))
-    played = communities().counts()[[4, 1]].toarray() > 0
+    two = communities().counts()[[4, 1]]
+    item, begin = _batch(two)
+    played = two.toarray() > 0
     assert begin.tolist() == [0, played[0].sum(), played.sum()]
     assert sorted(item[: begin[1]].tolist()) == np.flatnonzero(played[0]).tolist()
 
