@@ -11,7 +11,8 @@ gradients. Checkpoints lie below the lakehouse, or at any other URI, until the b
 A worker or a host that dies is replaced; where the driver dies, the same command goes on from the
 last checkpoint, and other settings begin anew. After the last epoch the model goes back towards its
 start, which equals the average of item vectors, as far as users who are held out of fitting are
-served as well (``models.training.settle``).
+served as well (``models.training.settle``). Learning curves go to ``model.json``, to the batch's
+report, and to MLflow where ``MLFLOW_TRACKING_URI`` is set.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from lakehouse.storage import Lakehouse
 from models.training import TrainingConfig
 from ray_apps.attempts import Attempts
 from ray_apps.session import ray_session
+from ray_apps.tracking import track, tracking_wanted
 from schemas.errors import BatchError, entry_point
 from schemas.settings import Settings
 
@@ -84,7 +86,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     attempts.forget()
     rows = lake.dataset("training_examples", batch).count_rows()
-    clock.finish(batch.batch_id, rows_in=rows, rows_out=1, **(result.metrics or {}))
+    told = result.metrics or {}
+    clock.finish(batch.batch_id, rows_in=rows, rows_out=1, **told)
+    if tracking_wanted():
+        track(batch.batch_id, args.training.model_dump(), told, lake.model_uri(batch.batch_id))
 
 
 def fit(lake: Lakehouse, batch: Batch, args: TrainUserModel, attempts: Attempts) -> Result:
