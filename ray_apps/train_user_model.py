@@ -35,6 +35,7 @@ from schemas.settings import Settings
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from ray.data import Dataset
     from ray.train import Result
 
     from lakehouse.batch import Batch
@@ -94,8 +95,6 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def fit(lake: Lakehouse, batch: Batch, args: TrainUserModel, attempts: Attempts) -> Result:
     """Run the workers; the result carries the model and how training went."""
-    import ray
-    from ray.data.expressions import col
     from ray.train import (
         CheckpointConfig,
         FailureConfig,
@@ -108,8 +107,6 @@ def fit(lake: Lakehouse, batch: Batch, args: TrainUserModel, attempts: Attempts)
     from ray_apps.training_loop import worker
 
     name, checkpoint = attempts.begin()
-    files = lake.files("training_examples", batch)
-    dataset = ray.data.read_parquet(files, shuffle="files").filter(expr=~col("validation"))
     resources = {"CPU": cpus_per_worker(args.workers), **({"GPU": 1} if args.gpus else {})}
     trainer = TorchTrainer(
         worker,
@@ -121,7 +118,7 @@ def fit(lake: Lakehouse, batch: Batch, args: TrainUserModel, attempts: Attempts)
             "checkpoint_seconds": args.checkpoint_seconds,
             "checkpoint": checkpoint,
         },
-        datasets={"train": dataset},
+        datasets={"train": training_rows(lake, batch)},
         scaling_config=ScalingConfig(
             num_workers=args.workers, use_gpu=args.gpus, resources_per_worker=resources
         ),
@@ -134,6 +131,18 @@ def fit(lake: Lakehouse, batch: Batch, args: TrainUserModel, attempts: Attempts)
         ),
     )
     return trainer.fit()
+
+
+def training_rows(lake: Lakehouse, batch: Batch) -> Dataset:
+    """The examples of users who are not held out, streamed; their files in another order each time.
+
+    Pinned: a batch's files are those of the version that it published.
+    """
+    import ray
+    from ray.data.expressions import col
+
+    files = lake.files("training_examples", batch)
+    return ray.data.read_parquet(files, shuffle="files").filter(expr=~col("validation"))
 
 
 def steps_per_epoch(lake: Lakehouse, batch: Batch, batch_size: int) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import tempfile
 import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -32,16 +33,45 @@ from ray_apps.feed import Feed
 from schemas.errors import BatchError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+
+    from ray.data import DataIterator
 
     from models.training import Examples
 
 MODEL = "model"  # in the last checkpoint: the folder of the finished model
 
 
+@dataclass(frozen=True)
+class Surroundings:
+    """What Ray gives a process that trains.
+
+    Attributes:
+        shard: its share of the training examples.
+        report: takes metrics, and a checkpoint or None.
+        device: on which it computes.
+        rank: of the process, the first of which measures, prints and decides.
+        workers: how many there are.
+    """
+
+    shard: DataIterator
+    report: Callable[[dict[str, Any], train.Checkpoint | None], None]
+    device: torch.device
+    rank: int = 0
+    workers: int = 1
+
+
 def worker(config: dict[str, Any]) -> None:
-    """Train from the newest checkpoint, or from the start, to the end."""
-    loop = TrainingLoop(config)
+    """What each worker of Ray Train does: train from the newest checkpoint to the end."""
+    context = train.get_context()
+    surroundings = Surroundings(
+        shard=train.get_dataset_shard("train"),
+        report=lambda metrics, checkpoint: train.report(metrics, checkpoint=checkpoint),
+        device=get_device(),
+        rank=context.get_world_rank(),
+        workers=context.get_world_size(),
+    )
+    loop = TrainingLoop(config, surroundings)
     loop.go_on_from(train.get_checkpoint() or _handed_over(config["checkpoint"]))
     while not loop.finished:
         loop.step()
@@ -62,19 +92,20 @@ class TrainingLoop:
     Args:
         config: ``lakehouse``, ``batch_id``, ``training``, ``steps_per_epoch``,
             ``checkpoint_seconds``.
+        surroundings: of the process.
     """
 
-    def __init__(self, config: dict[str, Any]) -> None:
+    def __init__(self, config: dict[str, Any], surroundings: Surroundings) -> None:
         self.training = TrainingConfig.model_validate(config["training"])
         self.steps_per_epoch: int = config["steps_per_epoch"]
         self.checkpoint_seconds: float = config["checkpoint_seconds"]
         self.saved = time.monotonic()
-        context = train.get_context()
-        self.rank, self.workers = context.get_world_rank(), context.get_world_size()
+        self.surroundings = surroundings
+        self.rank, self.workers = surroundings.rank, surroundings.workers
         lake = Lakehouse(config["lakehouse"])
         batch = lake.batches.get(config["batch_id"])
         self.items = Items(lake, batch)
-        self.device = get_device()
+        self.device = surroundings.device
         self.tables = {fold: table.to(self.device) for fold, table in self.items.tables.items()}
         self.held_out = validation_examples(lake, batch, self.items) if self.rank == 0 else []
         self.trainer = self._trainer(FeatureLayout.model_validate_json(batch.layout or ""))
@@ -110,7 +141,7 @@ class TrainingLoop:
                 restore_random(state.random[self.rank], self.trainer.rng)
             self._say(f"goes on after {self.trainer.steps} steps")
         self.feed = Feed(
-            train.get_dataset_shard("train"),
+            self.surroundings.shard,
             self.items,
             max(1, self.training.batch_size // self.workers),
             np.random.default_rng([self.training.seed, self.rank, 1, self.trainer.steps]),
@@ -195,14 +226,14 @@ class TrainingLoop:
         """
         random = self._random_states()
         if self.rank > 0:
-            train.report({})
+            self.surroundings.report({}, None)
         else:
             with tempfile.TemporaryDirectory() as folder:
                 state = TrainingState(self.progress, self.stopping, random)
                 save_state(folder, self.trainer, state)
                 if model is not None:
                     save_model(model, f"{folder}/{MODEL}")
-                train.report(metrics, checkpoint=train.Checkpoint.from_directory(folder))
+                self.surroundings.report(metrics, train.Checkpoint.from_directory(folder))
         self.saved = time.monotonic()
 
     def _random_states(self) -> list[torch.Tensor]:
@@ -214,15 +245,21 @@ class TrainingLoop:
         return states
 
     def keep(self) -> None:
-        """Report the finished model.
+        """Report the finished model; all workers must."""
+        if self.rank > 0:
+            self.save()
+            return
+        model, settled = self.settled()
+        best = self.stopping.epoch or None
+        self.save(model, history=self.progress.history, best_epoch=best, **settled)
+
+    def settled(self) -> tuple[UserModel, dict[str, Any]]:
+        """The finished model, and how far it has moved back towards its start.
 
         After its last epoch the schedule has come to rest, and the last weights are taken. Where
         training was stopped early it had not, and the weights of the best epoch are. Either way
         they move back towards the start as far as nobody who is held out is worse off.
         """
-        if self.rank > 0:
-            self.save()
-            return
         model = copy.deepcopy(self._model())
         if self.progress.stopped:
             model.load_state_dict(self.stopping.weights)
@@ -230,9 +267,7 @@ class TrainingLoop:
         def aucs() -> np.ndarray:
             return held_out_aucs(model, self.held_out, self.items.tables, self.training.seed)
 
-        settled = settle(model, self.start, aucs)
-        best = self.stopping.epoch or None
-        self.save(model, history=self.progress.history, best_epoch=best, **settled)
+        return model, settle(model, self.start, aucs)
 
     def _say(self, what: str) -> None:
         if self.rank == 0:
