@@ -49,7 +49,7 @@ class TrainingConfig(BaseModel):
     """Parts in which a worker computes its share of a step, where memory is short."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """Of the networks in training; auto is bfloat16 on a GPU. Losses are float32 in any case."""
-    patience: int = Field(default=10, ge=0)
+    patience: int = Field(default=20, ge=0)
     """Epochs without a better AUC of held-out users after which training stops; 0: it does not."""
     seed: int = 0
     """Seed of starts, hiding, targets and negatives."""

@@ -5,12 +5,10 @@ from __future__ import annotations
 import copy
 import tempfile
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-import torch.distributed as dist
 from ray import train
 from ray.train.torch import get_device, prepare_model
 
@@ -30,35 +28,15 @@ from models.training_state import (
 from models.user_model import UserModel, UserModelConfig
 from ray_apps.examples import Items, validation_examples
 from ray_apps.feed import Feed
+from ray_apps.surroundings import Surroundings
 from schemas.errors import BatchError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from ray.data import DataIterator
+    from collections.abc import Iterator
 
     from models.training import Examples
 
 MODEL = "model"  # in the last checkpoint: the folder of the finished model
-
-
-@dataclass(frozen=True)
-class Surroundings:
-    """What Ray gives a process that trains.
-
-    Attributes:
-        shard: its share of the training examples.
-        report: takes metrics, and a checkpoint or None.
-        device: on which it computes.
-        rank: of the process, the first of which measures, prints and decides.
-        workers: how many there are.
-    """
-
-    shard: DataIterator
-    report: Callable[[dict[str, Any], train.Checkpoint | None], None]
-    device: torch.device
-    rank: int = 0
-    workers: int = 1
 
 
 def worker(config: dict[str, Any]) -> None:
@@ -180,22 +158,14 @@ class TrainingLoop:
         """
         first = self.rank == 0
         said = [first and save, first and self.progress.stopped, self.feed.ended]
-        saves, stops, ended = self._sums([float(one) for one in said])
+        saves, stops, ended = self.surroundings.sums([float(one) for one in said])
         self.progress.stopped = bool(stops)
         self.feed.all_ended = ended == self.workers
         return bool(saves)
 
-    def _sums(self, values: list[float]) -> list[float]:
-        """Add up the values of all workers."""
-        if self.workers == 1:
-            return values
-        sums = torch.tensor(values, dtype=torch.float64, device=self.device)
-        dist.all_reduce(sums)
-        return sums.tolist()
-
     def _end_epoch(self) -> None:
         """Measure, on the first worker, how the users do who are held out."""
-        sums = self._sums([self.progress.sums[name] for name in SUMMED])
+        sums = self.surroundings.sums([self.progress.sums[name] for name in SUMMED])
         together = dict(zip(SUMMED, sums, strict=True))
         rate = self.trainer.optimizer.param_groups[0]["lr"]
         measured: dict[str, Any] = {"learning_rate": rate, "validation_loss": None, "auc": None}
@@ -224,7 +194,7 @@ class TrainingLoop:
             model: the finished one, at the end.
             metrics: of the finished model.
         """
-        random = self._random_states()
+        random = self.surroundings.of_all(random_state(self.trainer.rng))
         if self.rank > 0:
             self.surroundings.report({}, None)
         else:
@@ -235,14 +205,6 @@ class TrainingLoop:
                     save_model(model, f"{folder}/{MODEL}")
                 self.surroundings.report(metrics, train.Checkpoint.from_directory(folder))
         self.saved = time.monotonic()
-
-    def _random_states(self) -> list[torch.Tensor]:
-        own = random_state(self.trainer.rng)
-        if self.workers == 1:
-            return [own]
-        states = [torch.empty_like(own, device=self.device) for _ in range(self.workers)]
-        dist.all_gather(states, own.to(self.device))
-        return states
 
     def keep(self) -> None:
         """Report the finished model; all workers must."""

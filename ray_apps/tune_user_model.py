@@ -147,7 +147,8 @@ def trial(config: dict[str, Any], told: dict[str, str], training: dict[str, Any]
     import torch
     from ray import tune
 
-    from ray_apps.training_loop import Surroundings, TrainingLoop
+    from ray_apps.surroundings import Surroundings
+    from ray_apps.training_loop import TrainingLoop
 
     lake = Lakehouse(told["lakehouse"])
     batch = lake.batches.get(told["batch_id"])

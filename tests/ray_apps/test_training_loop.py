@@ -1,159 +1,118 @@
-"""A training that is killed, by its driver and by its worker, beside one that nobody disturbed."""
+"""The loop of a worker, without Ray: the shard is read from the table, and reports are kept."""
 
-import json
-import os
-import signal
-import threading
-import time
-from pathlib import Path
+import shutil
+from types import SimpleNamespace
 
 import numpy as np
+import pyarrow.compute as pc
 import pytest
+import torch
+from ray.train import Checkpoint
 
+from models.checkpoint import load_model
 from models.training import TrainingConfig
-from models.training_state import steps_of
-from ray_apps.attempts import Attempts
-from ray_apps.train_user_model import main
+from ray_apps.surroundings import Surroundings
+from ray_apps.training_loop import MODEL, TrainingLoop
 
-pytestmark = [pytest.mark.ray, pytest.mark.whole, pytest.mark.timeout(1200)]
-
-EPOCHS, STEPS = 8, 9  # of an epoch
-TRAINING = TrainingConfig(epochs=EPOCHS, batch_size=64, learning_rate=1e-2, patience=0)
-FLAGS = [
-    *("--training.epochs", str(EPOCHS)),
-    *("--training.batch-size", "64"),
-    *("--training.learning-rate", "0.01"),
-    *("--training.patience", "0"),
-]
-# By how much the last losses of five seeds differ; the first are about 8.
-NOISE = 0.3
+EPOCHS, STEPS = 4, 9  # of an epoch
 
 
-def told(world) -> dict:
-    """What stands beside the model that training has left."""
-    return json.loads((Path(world.batch.model_uri) / "model.json").read_text())
-
-
-def curve(side_car: dict, name: str) -> np.ndarray:
-    return np.array([entry[name] for entry in side_car["history"]])
-
-
-def no_epoch_is_missing_or_doubled(side_car: dict) -> bool:
-    return [entry["epoch"] for entry in side_car["history"]] == list(range(1, EPOCHS + 1))
-
-
-def training_workers() -> list[int]:
-    """Ray Train's workers among the processes that this one has started, directly or not."""
-    parents, titles = {}, {}
-    for place in Path("/proc").glob("[0-9]*"):
-        try:
-            parents[int(place.name)] = int(
-                (place / "stat").read_text().rpartition(")")[2].split()[1]
-            )
-            titles[int(place.name)] = (place / "cmdline").read_bytes()
-        except OSError:
-            continue
-    found = [pid for pid, title in titles.items() if b"RayTrainWorker" in title]
-    return [pid for pid in found if os.getpid() in _ancestors(pid, parents)]
-
-
-def _ancestors(pid: int, parents: dict[int, int]) -> list[int]:
-    found = []
-    while (pid := parents.get(pid, 0)) > 0:
-        found.append(pid)
-    return found
+@pytest.fixture(autouse=True)
+def _one_thread():
+    """As Ray gives a worker; several, on cores that others use, wait for each other."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")
 def world(new_world):
-    """Six hundred listeners: so many that there is something to learn."""
     return new_world(users=600)
 
 
-@pytest.fixture(scope="module")
-def undisturbed(world, ray_cluster):  # noqa: ARG001
-    main([*world.argv, *FLAGS])
-    return told(world)
+@pytest.fixture
+def new_loop(world, tmp_path):
+    """Makes a loop; ``reports`` are pairs of metrics and the folder of a checkpoint."""
+    examples = world.lake.dataset("training_examples", world.batch)
+    rows = examples.to_table(filter=~pc.field("validation"))
+
+    def make(checkpoint_seconds: float = float("inf"), **training) -> TrainingLoop:
+        reports: list[tuple[dict, str]] = []
+
+        def report(metrics: dict, checkpoint: Checkpoint) -> None:
+            kept = tmp_path / f"checkpoint-{len(list(tmp_path.iterdir()))}"
+            shutil.copytree(checkpoint.path, kept)
+            reports.append((metrics, str(kept)))
+
+        config = {
+            "lakehouse": world.lake.uri,
+            "batch_id": world.batch_id,
+            "training": TrainingConfig(
+                **{"epochs": EPOCHS, "batch_size": 64, "learning_rate": 1e-2, **training}
+            ).model_dump(),
+            "steps_per_epoch": STEPS,
+            "checkpoint_seconds": checkpoint_seconds,
+        }
+        shard = SimpleNamespace(iter_batches=lambda **_: iter([rows]))
+        made = TrainingLoop(config, Surroundings(shard, report, torch.device("cpu")))
+        made.reports = reports
+        return made
+
+    return make
 
 
-@pytest.fixture(scope="module")
-def driver_killed(world, ray_cluster, new_runs):  # noqa: ARG001
-    """Killed with all it started at its first checkpoint; then the same command again."""
-    argv = [*world.argv, *FLAGS, "--checkpoint-seconds", "0"]
-    attempts = Attempts(f"{world.lake.uri}/checkpoints", world.batch, TRAINING)
-    new_runs().kill_when(
-        lambda: attempts.newest() is not None, "ray_apps/train_user_model.py", *argv
+def run(loop: TrainingLoop, checkpoint: str | None = None) -> TrainingLoop:
+    loop.go_on_from(checkpoint and Checkpoint(checkpoint))
+    while not loop.finished:
+        loop.step()
+    loop.keep()
+    return loop
+
+
+def test_a_loop_that_goes_on_within_an_epoch_ends_with_the_whole_curve(new_loop):
+    whole = run(new_loop(checkpoint_seconds=1e-9))
+    assert len(whole.reports) == EPOCHS * STEPS  # after each step, and the last with the model
+    _, within = whole.reports[STEPS + 3]
+    resumed = run(new_loop(), within)
+    assert resumed.trainer.steps == EPOCHS * STEPS
+    for name in ("epoch", "learning_rate"):
+        curves = [[entry[name] for entry in loop.progress.history] for loop in (whole, resumed)]
+        assert curves[0] == curves[1]
+    assert resumed.progress.history[0] == whole.progress.history[0]
+
+
+def test_a_loop_that_had_ended_settles_again_and_comes_to_the_same_model(new_loop):
+    first = run(new_loop())
+    metrics, folder = first.reports[-1]
+    again, copy = run(new_loop(), folder).reports[-1]
+    assert metrics == again
+    pairs = zip(
+        load_model(f"{folder}/{MODEL}").parameters(),
+        load_model(f"{copy}/{MODEL}").parameters(),
+        strict=True,
     )
-    done = steps_of(attempts.newest())
-    main(argv)
-    return done, told(world)
+    assert all(torch.equal(left, right) for left, right in pairs)
 
 
-@pytest.fixture(scope="module")
-def two_workers(world, ray_cluster):  # noqa: ARG001
-    main([*world.argv, *FLAGS, "--workers", "2"])
-    return told(world)
+@pytest.mark.parametrize(("seconds", "checkpoints"), [(0, EPOCHS), (float("inf"), 1)])
+def test_checkpoints_come_after_so_many_seconds_or_after_each_epoch(new_loop, seconds, checkpoints):
+    assert len(run(new_loop(checkpoint_seconds=seconds)).reports) == checkpoints
 
 
-@pytest.fixture(scope="module")
-def worker_killed(world, ray_cluster):  # noqa: ARG001
-    """Two workers, of which one is killed at the first checkpoint."""
-    argv = [*world.argv, *FLAGS, "--checkpoint-seconds", "0", "--workers", "2"]
-    attempts = Attempts(f"{world.lake.uri}/checkpoints", world.batch, TRAINING)
-    killed: list[int] = []
-
-    def kill() -> None:
-        give_up = time.monotonic() + 300
-        while attempts.newest() is None and time.monotonic() < give_up:
-            time.sleep(0.01)
-        for pid in training_workers()[:1]:
-            os.kill(pid, signal.SIGKILL)
-            killed.append(pid)
-
-    killer = threading.Thread(target=kill)
-    killer.start()
-    main(argv)
-    killer.join()
-    assert len(killed) == 1
-    return told(world)
+def test_training_stops_when_held_out_users_gain_nothing_any_more(new_loop):
+    loop = run(new_loop(epochs=12, patience=2))
+    (metrics, folder) = loop.reports[-1]
+    assert len(metrics["history"]) < 12
+    assert metrics["best_epoch"] == len(metrics["history"]) - 2
+    # The weights of the best epoch are at the end of the line.
+    best = metrics["history"][metrics["best_epoch"] - 1]["auc"]
+    assert metrics["line"][-1] == pytest.approx(best)
+    assert np.isfinite(metrics["share"])
+    assert load_model(f"{folder}/{MODEL}")
 
 
-def test_a_training_whose_driver_is_killed_goes_on_from_its_last_checkpoint(
-    undisturbed, driver_killed
-):
-    done, side_car = driver_killed
-    assert 0 < done < EPOCHS * STEPS
-    assert no_epoch_is_missing_or_doubled(side_car)
-    # What was done before is what an undisturbed run has done, to the last digit.
-    before = done // STEPS
-    for name in ("loss", "validation_loss", "auc", "learning_rate"):
-        assert curve(side_car, name)[:before].tolist() == curve(undisturbed, name)[:before].tolist()
-    assert curve(side_car, "learning_rate").tolist() == curve(undisturbed, "learning_rate").tolist()
-
-
-def test_a_worker_that_is_killed_is_replaced(worker_killed):
-    assert no_epoch_is_missing_or_doubled(worker_killed)
-
-
-@pytest.mark.parametrize("how", ["driver_killed", "two_workers", "worker_killed"])
-def test_killed_or_spread_over_two_workers_it_reaches_the_same_losses(undisturbed, how, request):
-    found = request.getfixturevalue(how)
-    side_car = found[1] if how == "driver_killed" else found
-    for name in ("loss", "validation_loss"):
-        expected = curve(undisturbed, name)
-        assert curve(side_car, name)[-3:].mean() == pytest.approx(expected[-3:].mean(), abs=NOISE)
-        assert expected[0] > expected[-1] + 10 * NOISE  # so the bound tells who has learned
-
-
-def test_nothing_of_the_attempts_is_left(world, driver_killed, worker_killed):  # noqa: ARG001
-    assert not list(Path(world.lake.uri).glob("checkpoints/*"))
-
-
-@pytest.mark.usefixtures("ray_cluster")
-def test_training_stops_when_held_out_users_gain_nothing_any_more(world, tmp_path):
-    elsewhere = ["--checkpoints", str(tmp_path / "elsewhere")]
-    main([*world.argv, *FLAGS, "--training.patience", "1", *elsewhere])
-    side_car = told(world)
-    assert len(side_car["history"]) < EPOCHS
-    assert side_car["best_epoch"] == len(side_car["history"]) - 1
-    assert list((tmp_path / "elsewhere").iterdir()) == []
+def test_an_ended_training_stays_ended(new_loop):
+    stopped = run(new_loop(epochs=12, patience=2))
+    _, folder = stopped.reports[-1]
+    assert run(new_loop(epochs=12, patience=2), folder).trainer.steps == stopped.trainer.steps
