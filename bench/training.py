@@ -9,7 +9,8 @@ Users with random features play items near their taste. They are written to a la
 ``jobs/build_features.py`` would, and trained on with the loop of ``ray_apps/train_user_model.py``,
 streamed by Ray Data. The plain loop has all rows in memory as tensors, shuffles them, and takes the
 same steps with the same model and loss on the same number of threads. Speeds are of the steps
-alone, the first epoch of each (start-up, first pass) left out. Both run in processes of their own,
+alone, the first epoch of each (start-up, first pass) left out; per second of the clock, and per
+second of a CPU, which other work on the machine leaves alone. Both run in processes of their own,
 one after the other. Each measurement is a line of JSON.
 """
 
@@ -209,12 +210,18 @@ def measured_worker(config: dict[str, Any]) -> dict[str, Any]:
     cpu = torch.device("cpu")
     loop = TrainingLoop(config, Surroundings(shard, lambda *_: None, cpu))
     loop.go_on_from(None)
+    busy, users = 0.0, 0.0
     while not loop.finished:
+        began, before = time.process_time(), loop.progress.sums.get("users", 0.0)
         loop.step()
+        if loop.progress.epochs and loop.progress.steps:  # no first pass, no measuring between
+            busy += time.process_time() - began
+            users += loop.progress.sums["users"] - (before if loop.progress.steps > 1 else 0.0)
     counted = loop.progress.history[1:]
     rates = [entry["users_per_second"] for entry in counted]
     return {
         "users_per_second": round(float(np.mean(rates))),
+        "users_per_cpu_second": round(users / busy),
         "waiting": round(float(np.mean([entry["waiting"] for entry in counted])), 3),
         "threads": torch.get_num_threads(),
         "worker_mb": most_memory(),
@@ -239,18 +246,20 @@ def plain(lake: Lakehouse, batch: Batch, args: Training) -> dict[str, Any]:
     model = UserModel(UserModelConfig(layout=LAYOUT))
     trainer = Trainer(model, model, training, config["steps_per_epoch"] * args.epochs)
     rng = np.random.default_rng(0)
-    rates = []
+    rates, busy = [], []
     for _ in range(args.epochs):
-        began = time.perf_counter()
+        began, busy_before = time.perf_counter(), time.process_time()
         folds = by_fold(rows, rng.permutation(len(rows)))
         parts = [part for of in folds for part in np.array_split(of, round(len(of) / 128))]
         for position in rng.permutation(len(parts)):
             examples = rows.examples(parts[position])
             trainer.step(examples, items.tables[examples.fold])
         rates.append(len(rows) / (time.perf_counter() - began))
+        busy.append(len(rows) / (time.process_time() - busy_before))
     return {
         "loop": "plain",
         "users_per_second": round(float(np.mean(rates[1:]))),
+        "users_per_cpu_second": round(float(np.mean(busy[1:]))),
         "threads": torch.get_num_threads(),
         "worker_mb": most_memory(),
     }
