@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 MARK   := $(VENV)/.installed
+# One baseline is built from source; without a compiler it is left out, and says so when asked for.
+EXTRAS := dev$(if $(shell command -v cc),$(shell echo ,)lightfm)
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test check format clean
@@ -17,7 +19,7 @@ $(MARK): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --constraint constraints.txt uv
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --compile-bytecode \
-		--constraint constraints.txt --editable '.[dev]'
+		--constraint constraints.txt --editable '.[$(EXTRAS)]'
 	@command -v java >/dev/null || test -n "$$JAVA_HOME" || { $(BIN)/tasteprint doctor; exit 1; }
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/spark-submit --properties-file spark.conf jobs/session.py 2>$(VENV)/delta.log || { cat $(VENV)/delta.log; exit 1; }
 	@touch $(MARK)

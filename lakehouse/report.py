@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from jinja2 import Environment, PackageLoader, select_autoescape
 
+from lakehouse.curves import pictures
 from lakehouse.steps import finished_steps
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ def render(
         trim_blocks=True,
     )
     return environment.get_template("report.html.j2").render(
-        run_id=run_id, tables=tables, steps=steps, metrics=metrics
+        run_id=run_id, tables=tables, steps=steps, metrics=metrics, training=_training(steps)
     )
 
 
@@ -106,6 +107,14 @@ def bars(plot: dict[str, Any]) -> dict[str, Any]:
 
 def _steps(lake: Lakehouse, run_id: str) -> list[dict[str, Any]]:
     return list(finished_steps(lake, run_id).values())
+
+
+def _training(steps: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The learning curves, where the run has trained a model."""
+    for step in steps:
+        if step["step"] == "train":
+            return pictures(step.get("detail", {}).get("history", []))
+    return []
 
 
 def _metrics(lake: Lakehouse, run_id: str) -> dict[str, Any] | None:

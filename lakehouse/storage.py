@@ -6,7 +6,7 @@
       tables/NAME/          Delta tables, one per contract
       staging/RUN/NAME/     what a job has written and no gate has passed yet
       models/BATCH/         weights and side-car
-      checkpoints/BATCH/    Ray Train's own, while it trains
+      checkpoints/BATCH/    states of a training that has not ended
       reports/RUN/          validation report
 """
 

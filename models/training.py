@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.parallel import DistributedDataParallel
 
 from models.user_model import UserModel, reconstruction_loss
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from contextlib import AbstractContextManager
 
 SHARES = tuple(tenth / 10 for tenth in range(11))  # of the way from start to end
 FEWEST_STEPS = 20  # of a schedule: with ten its rise would take no step, and divide by zero
@@ -41,6 +45,12 @@ class TrainingConfig(BaseModel):
     """Chance that a known group is hidden in a step."""
     reconstruction: float = 0.1
     """Weight of the decoders' loss beside that of the next plays."""
+    accumulate: int = Field(default=1, ge=1)
+    """Parts in which a worker computes its share of a step, where memory is short."""
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Of the networks in training; auto is bfloat16 on a GPU. Losses are float32 in any case."""
+    patience: int = Field(default=20, ge=0)
+    """Epochs without a better AUC of held-out users after which training stops; 0: it does not."""
     seed: int = 0
     """Seed of starts, hiding, targets and negatives."""
 
@@ -68,6 +78,10 @@ class ItemTable:
         """Which items somebody in the other folds played, (items,) bool."""
         return np.diff(self.cumulative, prepend=0.0) > 0
 
+    def to(self, device: torch.device) -> ItemTable:
+        """The same table, its vectors on a device."""
+        return replace(self, vectors=self.vectors.to(device))
+
     def draw(self, count: int, rng: np.random.Generator) -> np.ndarray:
         """Items in proportion to popularity, (count,) int64."""
         drawn = np.searchsorted(self.cumulative, rng.random(count) * self.cumulative[-1])
@@ -89,9 +103,31 @@ class Examples:
     targets: Sequence[np.ndarray]
     fold: int
 
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    def to(self, device: torch.device) -> Examples:
+        """The same users, their features on a device."""
+        return replace(self, features=self.features.to(device), present=self.present.to(device))
+
+    def parts(self, count: int) -> list[Examples]:
+        """Cut into so many parts of nearly equal length, in order, none of them empty."""
+        bounds = np.linspace(0, len(self), min(count, len(self)) + 1).astype(int)
+        return [
+            replace(
+                self,
+                features=self.features[low:high],
+                present=self.present[low:high],
+                targets=self.targets[low:high],
+            )
+            for low, high in pairwise(bounds)
+        ]
+
 
 class Trainer:
     """Holds what is thrown away after training: optimiser, schedule, random numbers.
+
+    ``models.training_state`` saves and restores it.
 
     Args:
         model: a ``UserModel``, or one wrapped for several workers.
@@ -106,6 +142,11 @@ class Trainer:
     ) -> None:
         self.model, self.inner, self.config = model, inner, config
         self.rng = np.random.default_rng([config.seed, rank])
+        self.device = inner.isometry.device
+        wanted = config.precision
+        self.half = wanted == "bfloat16" or (wanted == "auto" and self.device.type == "cuda")
+        self.steps = 0
+        self.gradient_norm = 0.0  # of the last step, before it is cut to 1
         free = [
             inner.mix,
             inner.user_metric,
@@ -132,14 +173,33 @@ class Trainer:
     def step(self, examples: Examples, items: ItemTable) -> float:
         """Fit one batch; returns its loss."""
         self.model.train()
-        loss = self.loss(examples, items)
         self.optimizer.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(self.inner.parameters(), 1.0)
+        parts = examples.parts(self.config.accumulate)
+        loss = 0.0
+        for part in parts:
+            with self._alone(part is not parts[-1]):
+                share = self.loss(part, items) * (len(part) / len(examples))
+                share.backward()
+            loss += float(share.detach())
+        norm = nn.utils.clip_grad_norm_(self.inner.parameters(), 1.0)
+        self.gradient_norm = float(norm)
         self.optimizer.step()
         if self.schedule.last_epoch + 1 < self.schedule.total_steps:
             self.schedule.step()
-        return float(loss.detach())
+        self.steps += 1
+        return loss
+
+    def _alone(self, alone: bool) -> AbstractContextManager[Any]:  # noqa: FBT001
+        """Within it, gradients stay on this worker: only the last part of a step adds them up."""
+        if alone and isinstance(self.model, DistributedDataParallel):
+            return self.model.no_sync()
+        return nullcontext()
+
+    def _encoded(self, features: Tensor, shown: Tensor, items: Tensor) -> tuple[Tensor, Tensor]:
+        """Users and items by the model, in its precision; float32 for the loss."""
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.half):
+            users, pooled = self.model(features, shown, items)
+        return users.float(), pooled.float()
 
     def loss(self, examples: Examples, items: ItemTable) -> Tensor:
         """Next plays against popular items, pair by pair, and the groups reconstructed.
@@ -150,12 +210,12 @@ class Trainer:
         drawn = items.draw(self.config.negatives, self.rng)  # (N,)
         pool = torch.from_numpy(np.concatenate([chosen.ravel(), drawn]))
         shown = self._hide(examples.present)
-        users, pooled = self.model(examples.features, shown, items.vectors[pool])
+        users, pooled = self._encoded(examples.features, shown, items.vectors[pool])
         scale = self.inner.log_scale.exp().clamp(max=100.0)
         targets = pooled[: chosen.size].view(*chosen.shape, -1)  # (B, T, size)
         liked = torch.einsum("bd,btd->bt", users, targets) * scale  # (B, T)
         other = users @ pooled[chosen.size :].T * scale  # (B, N)
-        own = torch.from_numpy(_own(examples.targets, drawn))  # (B, N)
+        own = torch.from_numpy(_own(examples.targets, drawn)).to(self.device)  # (B, N)
         pairs = F.softplus(other[:, None, :] - liked[:, :, None]) * ~own[:, None, :]  # (B, T, N)
         ranking = pairs.sum() / ((~own).sum() * chosen.shape[1]).clamp(min=1)
         return 5 * ranking + self.config.reconstruction * self._reconstruction(users, examples)
@@ -165,7 +225,7 @@ class Trainer:
 
     def _hide(self, present: Tensor) -> Tensor:
         drawn = torch.from_numpy(self.rng.random(tuple(present.shape)) >= self.config.hide)
-        return present * drawn
+        return present * drawn.to(self.device)
 
     def _reconstruction(self, users: Tensor, examples: Examples) -> Tensor:
         decoded = self.inner.decode(users)
@@ -181,6 +241,25 @@ class Trainer:
 def _own(targets: Sequence[np.ndarray], drawn: np.ndarray) -> np.ndarray:
     """Which of the drawn items each user plays next, (B, N) bool: they are no negatives."""
     return np.stack([np.isin(drawn, own) for own in targets])
+
+
+@torch.no_grad()
+def validation_loss(
+    model: UserModel,
+    batches: Sequence[Examples],
+    items: dict[int, ItemTable],
+    config: TrainingConfig,
+) -> float | None:
+    """The loss of training over held-out users, with the same draws each time; None of nobody.
+
+    Nothing is dropped, and groups are hidden as in training, so that curves can be laid beside one
+    another. Model, examples and items lie on one device.
+    """
+    judge = Trainer(model, model, config.model_copy(update={"precision": "float32"}), steps=1)
+    model.eval()
+    losses = [float(judge.loss(batch, items[batch.fold])) for batch in batches]
+    lengths = [len(batch) for batch in batches]
+    return float(np.average(losses, weights=lengths)) if batches else None
 
 
 @torch.no_grad()

@@ -1,7 +1,9 @@
-"""Training examples from Delta, as a worker reads them."""
+"""Training examples as a worker holds them: rows of Delta with items as numbers."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,21 +16,65 @@ from models.training import Examples, ItemTable
 from schemas.arrow import matrix
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from ray.data import DataIterator
+    from collections.abc import Iterator, Sequence
 
     from lakehouse.batch import Batch
     from lakehouse.storage import Lakehouse
 
-ROWS_AT_ONCE = 4096
-EMPTY_DRAWS = 100  # in a row
-KEPT_BYTES = 256_000_000  # of rows that a worker keeps between passes
 MAX_VALIDATION_ROWS = 32_768
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Rows of ``training_examples`` that a model can be fitted on.
+
+    Attributes:
+        features: (N, layout.width) float32.
+        present: (N, groups) float32.
+        items: (targets,) the targets of all rows, one row after another; places in ``Items.index``.
+        bounds: (N + 1,) where each row's targets begin and end.
+        fold: (N,) whose item table each row uses.
+        weight: (N,) the chance of a row to be in a draw.
+    """
+
+    features: np.ndarray
+    present: np.ndarray
+    items: np.ndarray
+    bounds: np.ndarray
+    fold: np.ndarray
+    weight: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.fold)
+
+    @classmethod
+    def together(cls, parts: Sequence[Rows]) -> Rows:
+        """The rows of all parts, at least one."""
+        lengths = np.concatenate([np.diff(part.bounds) for part in parts])
+        return cls(
+            features=np.concatenate([part.features for part in parts]),
+            present=np.concatenate([part.present for part in parts]),
+            items=np.concatenate([part.items for part in parts]),
+            bounds=np.concatenate([[0], np.cumsum(lengths)]),
+            fold=np.concatenate([part.fold for part in parts]),
+            weight=np.concatenate([part.weight for part in parts]),
+        )
+
+    def examples(self, chosen: np.ndarray) -> Examples:
+        """Some rows of one fold, as the trainer takes them."""
+        ends = zip(self.bounds[chosen], self.bounds[chosen + 1], strict=True)
+        return Examples(
+            features=torch.from_numpy(self.features[chosen]),
+            present=torch.from_numpy(self.present[chosen]),
+            targets=[self.items[low:high] for low, high in ends],
+            fold=int(self.fold[chosen[0]]),
+        )
 
 
 class Items:
     """The items of a batch: an index of their ids, and one table per fold left out.
+
+    Each worker holds all of them: they grow with the catalogue and not with the users.
 
     Args:
         lake: the lakehouse.
@@ -55,100 +101,70 @@ class Items:
         support[place[known]] = rows["support"].to_numpy()[known]
         return ItemTable.of(vectors, support)
 
-    def examples(self, rows: pa.Table) -> Iterator[Examples]:
-        """The rows as examples, one fold at a time; only targets known without the user count."""
-        targets = rows["targets"].combine_chunks()
+    @cached_property
+    def known(self) -> np.ndarray:
+        """Which items the others know, (highest fold + 2, items + 1); all False in the last ones.
+
+        So the fold -1, of which there is no table, and the item -1, of no batch, are unknown.
+        """
+        found = np.zeros((max(self.tables, default=-1) + 2, len(self.index) + 1), bool)
+        for fold, table in self.tables.items():
+            found[fold, :-1] = table.known
+        return found
+
+    def rows(self, table: pa.Table) -> Rows:
+        """The rows with a target that is known without the user, and such targets only."""
+        targets = table["targets"].combine_chunks()
         items = self.index.get_indexer(targets.flatten().to_numpy(zero_copy_only=False))
-        bounds = np.concatenate([[0], np.cumsum(targets.value_lengths().to_numpy())])
-        fold = rows["fold"].to_numpy()
-        features, present = matrix(rows["features"]), matrix(rows["present"])
-        for one in np.intersect1d(fold, list(self.tables)):
-            known = np.append(self.tables[int(one)].known, False)
-            chosen, kept = [], []
-            for row in np.flatnonzero(fold == one):
-                own = items[bounds[row] : bounds[row + 1]]
-                own = own[known[own]]
-                if len(own):
-                    chosen.append(row)
-                    kept.append(own)
-            if chosen:
-                yield Examples(
-                    features=torch.from_numpy(features[chosen]),
-                    present=torch.from_numpy(present[chosen]),
-                    targets=kept,
-                    fold=int(one),
-                )
+        lengths = targets.value_lengths().to_numpy()
+        fold = table["fold"].to_numpy()
+        row = np.repeat(np.arange(len(fold)), lengths)
+        place = np.where(fold <= max(self.tables, default=-1), fold, -1)
+        known = self.known[place[row], items]
+        left = np.bincount(row[known], minlength=len(fold))
+        kept = np.flatnonzero(left)
+        return Rows(
+            features=matrix(table["features"])[kept],
+            present=matrix(table["present"])[kept],
+            items=items[known],
+            bounds=np.concatenate([[0], np.cumsum(left[kept])]),
+            fold=fold[kept],
+            weight=table["weight"].to_numpy()[kept],
+        )
 
 
-def endless_batches(
-    shard: DataIterator, items: Items, size: int, rng: np.random.Generator
-) -> Iterator[Examples]:
-    """Batches of about ``size`` users of one fold each, without end.
-
-    An example is taken with the chance of its weight, so that a user with many counts as much as a
-    user with one. It ends only where draw after draw holds no target that other users know.
-    """
-    empty = 0
-    for rows in endless_rows(shard):
-        batches = draw_batches(rows, items, size, rng)
-        empty = 0 if batches else empty + 1
-        if empty == EMPTY_DRAWS:
-            return
-        yield from batches
-
-
-def endless_rows(shard: DataIterator) -> Iterator[pa.Table]:
-    """The worker's share of the rows, over and over, streamed from Ray Data.
-
-    A share that is small is kept after the first pass: opening another takes Ray seconds.
-    """
-    while True:
-        kept: list[pa.Table] = []
-        size = 0
-        for rows in shard.iter_batches(batch_size=ROWS_AT_ONCE, batch_format="pyarrow"):
-            size += rows.nbytes
-            if size <= KEPT_BYTES:
-                kept.append(rows)
-            yield rows
-        if size == 0:
-            return
-        while size <= KEPT_BYTES:
-            yield from kept
+def by_fold(rows: Rows, chosen: np.ndarray) -> Iterator[np.ndarray]:
+    """Some places in rows, one fold at a time."""
+    fold = rows.fold[chosen]
+    for one in np.unique(fold):
+        yield chosen[fold == one]
 
 
 def draw_batches(
-    rows: pa.Table, items: Items, size: int, rng: np.random.Generator
+    rows: Rows, places: np.ndarray, size: int, rng: np.random.Generator
 ) -> list[Examples]:
-    """One draw from some rows, in batches of one fold each, in random order."""
-    lucky = rng.random(rows.num_rows) < rows["weight"].to_numpy()
-    batches = [
-        batch
-        for examples in items.examples(rows.filter(lucky))
-        for batch in split(examples, size, rng)
-    ]
-    return [batches[position] for position in rng.permutation(len(batches))]
+    """One draw from rows at some places, in batches of one fold each, in random order.
+
+    A row is taken with the chance of its weight, so that a user with many examples counts as much
+    as a user with one.
+    """
+    lucky = places[rng.random(len(places)) < rows.weight[places]]
+    parts = [part for of_fold in by_fold(rows, lucky) for part in split(of_fold, size, rng)]
+    return [rows.examples(parts[position]) for position in rng.permutation(len(parts))]
 
 
-def split(examples: Examples, size: int, rng: np.random.Generator) -> list[Examples]:
+def split(places: np.ndarray, size: int, rng: np.random.Generator) -> list[np.ndarray]:
     """Shuffle, and cut into parts of nearly equal length, at least one."""
-    order = rng.permutation(len(examples.targets))
-    parts = np.array_split(order, max(1, round(len(order) / size)))
-    return [
-        Examples(
-            features=examples.features[part],
-            present=examples.present[part],
-            targets=[examples.targets[row] for row in part],
-            fold=examples.fold,
-        )
-        for part in parts
-        if len(part)
-    ]
+    return np.array_split(rng.permutation(places), max(1, round(len(places) / size)))
 
 
 def validation_examples(lake: Lakehouse, batch: Batch, items: Items) -> list[Examples]:
     """One example of each user who is held out of fitting, of at most some thousands."""
     dataset = lake.dataset("training_examples", batch)
-    rows = dataset.head(MAX_VALIDATION_ROWS, filter=pc.field("validation"))
+    table = dataset.head(MAX_VALIDATION_ROWS, filter=pc.field("validation"))
     # One each, so that users are independent draws and a standard error can be told.
-    drawn = rows["user_id"].to_pandas().sample(frac=1, random_state=0).drop_duplicates()
-    return list(items.examples(rows.take(pa.array(drawn.index)))) if rows.num_rows else []
+    drawn = table["user_id"].to_pandas().sample(frac=1, random_state=0).drop_duplicates()
+    if not table.num_rows:
+        return []
+    rows = items.rows(table.take(pa.array(drawn.index)))
+    return [rows.examples(of_fold) for of_fold in by_fold(rows, np.arange(len(rows)))]

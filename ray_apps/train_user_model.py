@@ -6,31 +6,41 @@
     ray job submit --working-dir . -- python ray_apps/train_user_model.py …
 
 Ray Data streams the training examples from Delta, at the version that the batch published, and
-splits them over the workers; DistributedDataParallel adds up the gradients. After the last epoch
-the model goes back towards its start, which equals the average of item vectors, as far as users who
-are held out of fitting are served as well (``models.training.settle``).
+splits them evenly over the workers (``ray_apps.feed``); DistributedDataParallel adds up the
+gradients. Checkpoints lie below the lakehouse, or at any other URI, until the batch has its model.
+A worker or a host that dies is replaced; where the driver dies, the same command goes on from the
+last checkpoint, and other settings begin anew. After the last epoch the model goes back towards its
+start, which equals the average of item vectors, as far as users who are held out of fitting are
+served as well (``models.training.settle``). Learning curves go to ``model.json``, to the batch's
+report, and to MLflow where ``MLFLOW_TRACKING_URI`` is set.
 """
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+import pyarrow.compute as pc
+from pydantic import Field
 
 from lakehouse.steps import StepClock
 from lakehouse.storage import Lakehouse
-from models.layout import FeatureLayout
 from models.training import TrainingConfig
+from ray_apps.attempts import Attempts
 from ray_apps.session import ray_session
+from ray_apps.tracking import track, tracking_wanted
 from schemas.errors import BatchError, entry_point
 from schemas.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from ray.data import Dataset
     from ray.train import Result
 
     from lakehouse.batch import Batch
+
+KEPT_CHECKPOINTS = 2  # the newest, and the one before it while the newest is written
 
 
 class TrainUserModel(Settings):
@@ -40,10 +50,16 @@ class TrainUserModel(Settings):
     """Folder or URI of the lakehouse."""
     batch_id: str
     """The batch, whose features are built."""
-    workers: int = 1
+    workers: int = Field(default=1, ge=1)
     """Training processes; each takes a share of a CPU or a GPU."""
     gpus: bool = False
     """Whether each worker has a GPU."""
+    checkpoints: str | None = None
+    """Folder or URI for checkpoints, which every host can write; by default in the lakehouse."""
+    checkpoint_seconds: float = Field(default=20.0, ge=0)
+    """Seconds between checkpoints, which take longer than a small epoch; 0: after each epoch."""
+    max_failures: int = 3
+    """How often workers that died are replaced before the run fails."""
     training: TrainingConfig = TrainingConfig()
     """How to fit, for example --training.epochs 5."""
 
@@ -59,145 +75,103 @@ def main(argv: Sequence[str] | None = None) -> None:
         raise BatchError(f"batch {batch.batch_id} is being refreshed, and keeps its model")
     if batch.layout is None:
         raise BatchError(f"batch {batch.batch_id} has no features yet: run jobs/build_features.py")
-    forget_attempts(lake, batch)  # Ray Train would count on from one that was broken off
+    attempts = Attempts(args.checkpoints or f"{lake.uri}/checkpoints", batch, args.training)
     with ray_session(show_workers=True):
-        result = fit(lake, batch, args)
+        result = fit(lake, batch, args, attempts)
         digest = keep_model(lake, batch, result, args.training)
-    forget_attempts(lake, batch)
     lake.batches.record(
         batch.batch_id,
         model_uri=lake.model_uri(batch.batch_id),
         model_sha256=digest,
         recipe={"train": args.recipe()},
     )
+    attempts.forget()
     rows = lake.dataset("training_examples", batch).count_rows()
-    clock.finish(batch.batch_id, rows_in=rows, rows_out=1, **(result.metrics or {}))
+    told = result.metrics or {}
+    clock.finish(batch.batch_id, rows_in=rows, rows_out=1, **told)
+    if tracking_wanted():
+        track(batch.batch_id, args.training.model_dump(), told, lake.model_uri(batch.batch_id))
 
 
-def fit(lake: Lakehouse, batch: Batch, args: TrainUserModel) -> Result:
+def fit(lake: Lakehouse, batch: Batch, args: TrainUserModel, attempts: Attempts) -> Result:
     """Run the workers; the result carries the model and how training went."""
-    import ray
-    from ray.data.expressions import col
-    from ray.train import RunConfig, ScalingConfig
+    from ray.train import (
+        CheckpointConfig,
+        FailureConfig,
+        LoggingConfig,
+        RunConfig,
+        ScalingConfig,
+    )
     from ray.train.torch import TorchTrainer
 
-    files = lake.files("training_examples", batch)
-    dataset = ray.data.read_parquet(files).filter(expr=~col("validation"))
+    from ray_apps.training_loop import worker
+
+    name, checkpoint = attempts.begin()
+    resources = {"CPU": cpus_per_worker(args.workers), **({"GPU": 1} if args.gpus else {})}
     trainer = TorchTrainer(
         worker,
         train_loop_config={
             "lakehouse": lake.uri,
             "batch_id": batch.batch_id,
             "training": args.training.model_dump(),
+            "steps_per_epoch": steps_per_epoch(lake, batch, args.training.batch_size),
+            "checkpoint_seconds": args.checkpoint_seconds,
+            "checkpoint": checkpoint,
         },
-        datasets={"train": dataset},
+        datasets={"train": training_rows(lake, batch)},
         scaling_config=ScalingConfig(
-            num_workers=args.workers,
-            use_gpu=args.gpus,
-            # A fraction: whole CPUs would starve the readers of a small machine.
-            resources_per_worker={"CPU": 0.5, **({"GPU": 1} if args.gpus else {})},
+            num_workers=args.workers, use_gpu=args.gpus, resources_per_worker=resources
         ),
         run_config=RunConfig(
-            name=batch.batch_id,
-            storage_path=f"{lake.uri}/checkpoints",
+            name=name,
+            storage_path=attempts.uri,
+            checkpoint_config=CheckpointConfig(num_to_keep=KEPT_CHECKPOINTS),
+            failure_config=FailureConfig(max_failures=args.max_failures),
+            logging_config=LoggingConfig(log_level="WARNING"),
         ),
     )
     return trainer.fit()
 
 
-def worker(config: dict[str, Any]) -> None:
-    """What each training process does."""
-    import numpy as np
-    import torch
-    from ray import train
-    from ray.train.torch import prepare_model
+def training_rows(lake: Lakehouse, batch: Batch) -> Dataset:
+    """The examples of users who are not held out, streamed; their files in another order each time.
 
-    from models.training import Trainer, held_out_aucs, settle
-    from models.user_model import UserModel, UserModelConfig
-    from ray_apps.examples import Items, endless_batches, validation_examples
+    Pinned: a batch's files are those of the version that it published.
+    """
+    import ray
+    from ray.data.expressions import col
 
-    training = TrainingConfig.model_validate(config["training"])
-    lake = Lakehouse(config["lakehouse"])
-    batch = lake.batches.get(config["batch_id"])
-    context = train.get_context()
-    rank, workers = context.get_world_rank(), context.get_world_size()
-    torch.manual_seed(training.seed)
-    inner = UserModel(UserModelConfig(layout=FeatureLayout.model_validate_json(batch.layout or "")))
-    start = {name: value.detach().clone() for name, value in inner.named_parameters()}
-    model = prepare_model(inner) if workers > 1 else inner
-    items = Items(lake, batch)
-    held_out = validation_examples(lake, batch, items)
-    size = max(1, training.batch_size // workers)
-    steps = steps_per_epoch(lake, batch, training.batch_size)
-    trainer = Trainer(model, inner, training, steps * training.epochs, rank)
-    batches = endless_batches(
-        train.get_dataset_shard("train"),
-        items,
-        size,
-        np.random.default_rng([training.seed, rank, 1]),
-    )
-
-    def aucs() -> np.ndarray:
-        return held_out_aucs(inner, held_out, items.tables, training.seed)
-
-    history: list[dict[str, float | None]] = []
-    for epoch in range(1, training.epochs + 1):
-        loss = _epoch(trainer, batches, items, steps)
-        if rank == 0:
-            scores = aucs()
-            auc = float(scores.mean()) if len(scores) else None
-            history.append({"epoch": epoch, "loss": loss, "auc": auc})
-            said = "nobody is held out" if auc is None else f"AUC of held-out users {auc:.4f}"
-            print(f"train: epoch {epoch} of {training.epochs}, loss {loss:.4f}, {said}")  # noqa: T201
-    if rank == 0:
-        _report(inner, {"history": history, **settle(inner, start, aucs)})
-    else:
-        train.report({})
-
-
-def _epoch(trainer: Any, batches: Any, items: Any, steps: int) -> float:
-    """Mean loss; every worker makes the same number of steps, whatever its share of the rows."""
-    losses = []
-    for _ in range(steps):
-        examples = next(batches, None)
-        if examples is None:
-            raise BatchError("no training example has a target that other users know")
-        losses.append(trainer.step(examples, items.tables[examples.fold]))
-    return sum(losses) / steps
-
-
-def _report(model: Any, metrics: dict[str, Any]) -> None:
-    """Hand the model to the driver, once: a report takes Ray Train longer than an epoch."""
-    from ray import train
-
-    from models.checkpoint import save_model
-
-    with tempfile.TemporaryDirectory() as folder:
-        save_model(model, folder)
-        train.report(metrics, checkpoint=train.Checkpoint.from_directory(folder))
+    files = lake.files("training_examples", batch)
+    return ray.data.read_parquet(files, shuffle="files").filter(expr=~col("validation"))
 
 
 def steps_per_epoch(lake: Lakehouse, batch: Batch, batch_size: int) -> int:
-    """Steps in which every user that trains is seen once on average."""
-    weight = lake.read("training_examples", batch, ["weight"])["weight"].to_numpy()
-    return max(1, round(float(weight.sum()) / batch_size))
+    """Steps in which every user that trains is seen once on average; read a piece at a time."""
+    pieces = lake.dataset("training_examples", batch).to_batches(columns=["weight"])
+    weight = sum(pc.sum(piece["weight"]).as_py() or 0.0 for piece in pieces)
+    return max(1, round(weight / batch_size))
 
 
-def forget_attempts(lake: Lakehouse, batch: Batch) -> None:
-    """Remove what Ray Train keeps of its runs; the batch has its model in a folder of its own."""
-    place = f"{lake.uri}/checkpoints/{batch.batch_id}"
-    if lake.filesystem.exists(place):
-        lake.filesystem.rm(place, recursive=True)
+def cpus_per_worker(workers: int) -> float:
+    """Half a CPU, and never more than half of the cluster's together.
+
+    Ray counts, it does not bind: a worker computes as fast either way. Whole CPUs, or many halves,
+    would leave none for Ray Data's readers, and all would wait for ever.
+    """
+    import ray
+
+    return min(0.5, ray.cluster_resources().get("CPU", 1.0) / 2 / workers)
 
 
 def keep_model(lake: Lakehouse, batch: Batch, result: Result, training: TrainingConfig) -> str:
     """Copy the weights to the batch's model folder; returns their SHA-256."""
     from models.checkpoint import load_model, save_model
+    from ray_apps.training_loop import MODEL
 
     if result.checkpoint is None or result.metrics is None:
         raise BatchError("training ended without a model")
     with result.checkpoint.as_directory() as folder:
-        model = load_model(str(Path(folder)))
+        model = load_model(str(Path(folder) / MODEL))
     return save_model(
         model,
         lake.model_uri(batch.batch_id),

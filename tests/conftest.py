@@ -94,6 +94,8 @@ def ray_cluster():
     """The one Ray cluster of the run."""
     import ray
 
+    # Read by Ray Train's controller, which this cluster starts: a report waits for its next look.
+    os.environ["RAY_TRAIN_HEALTH_CHECK_INTERVAL_S"] = "0.3"
     ray.init(
         address="local",
         num_cpus=2,

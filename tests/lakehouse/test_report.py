@@ -57,6 +57,16 @@ def test_steps_stand_beside_the_checks(lake):
     assert "brew_coffee" in page(lake)
 
 
+def test_how_training_went_is_drawn(lake):
+    settled(lake, verdict(check(success=True)))
+    assert "How training went" not in page(lake)
+    history = [{"epoch": 1, "loss": 3.0, "auc": 0.6}, {"epoch": 2, "loss": 2.0, "auc": 0.7}]
+    StepClock(lake, "train").finish("r", rows_in=9, rows_out=1, history=history)
+    said = page(lake)
+    assert "How training went" in said
+    assert said.count("<polyline") == 2
+
+
 def test_what_users_go_on_to_play_is_shown_when_it_has_been_measured(lake, batches, batch):
     settled(lake, verdict(check(success=True)).model_copy(update={"run_id": batch.batch_id}))
     rows = [

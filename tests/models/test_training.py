@@ -16,6 +16,7 @@ from models.training import (
     first_as_good,
     held_out_aucs,
     settle,
+    validation_loss,
 )
 
 ITEMS, USERS = 40, 24
@@ -69,6 +70,8 @@ def test_the_same_seed_gives_the_same_model(new_model, examples, items):
         {"negatives": 8},
         {"hide": 0.9},
         {"reconstruction": 0.0},
+        {"precision": "bfloat16"},
+        {"accumulate": 2},
         {"seed": 1},
     ],
     ids=lambda change: next(iter(change)),
@@ -79,6 +82,57 @@ def test_every_setting_changes_what_is_learned(new_model, examples, items, chang
     trained(other, examples, items, **change)
     pairs = zip(one.parameters(), other.parameters(), strict=True)
     assert any(not torch.equal(left, right) for left, right in pairs)
+
+
+def test_gradients_of_parts_add_up_to_those_of_the_whole(new_model, examples, items):
+    """Nearly: each part draws targets and negatives of its own, here many; nothing is hidden."""
+    gradients, norms = [], []
+    for parts in (1, 4):
+        model = new_model()
+        for module in model.modules():
+            if isinstance(module, torch.nn.Dropout):
+                module.p = 0.0
+        config = TrainingConfig(negatives=4096, targets=64, hide=0.0, accumulate=parts)
+        trainer = Trainer(model, model, config, 1)
+        trainer.step(examples, items)
+        gradients.append(torch.cat([value.grad.flatten() for value in model.parameters()]))
+        norms.append(trainer.gradient_norm)
+    assert float(torch.cosine_similarity(*gradients, dim=0)) > 0.97
+    assert norms[1] == pytest.approx(norms[0], rel=0.03)
+
+
+def test_examples_are_cut_into_parts_that_lose_nobody(examples):
+    parts = examples.parts(5)
+    assert [len(part) for part in parts] == [4, 5, 5, 5, 5]
+    assert torch.equal(torch.cat([part.features for part in parts]), examples.features)
+    assert [own for part in parts for own in part.targets] == list(examples.targets)
+    assert len(examples.parts(1000)) == USERS
+
+
+def test_a_loss_in_half_precision_is_near_that_in_full(new_model, examples, items):
+    full = trained(new_model(), examples, items, steps=20, precision="float32")
+    half = trained(new_model(), examples, items, steps=20, precision="bfloat16")
+    assert half == pytest.approx(full, rel=0.05)
+    assert trained(new_model(), examples, items, steps=20) == full  # of itself on a GPU alone
+
+
+def test_the_validation_loss_is_the_same_each_time_and_falls(new_model, examples, items):
+    model, config = new_model(), TrainingConfig(negatives=64)
+    tables = {0: items}
+    before = validation_loss(model, [examples], tables, config)
+    assert validation_loss(model, [examples], tables, config) == before
+    trained(model, examples, items, steps=60)
+    assert validation_loss(model, [examples], tables, config) < 0.8 * before
+    assert validation_loss(model, [], tables, config) is None
+
+
+def test_the_norm_of_the_gradient_is_that_before_it_is_cut(new_model, examples, items):
+    model = new_model()
+    trainer = Trainer(model, model, TrainingConfig(negatives=64), 1)
+    trainer.step(examples, items)
+    cut = torch.cat([value.grad.flatten() for value in model.parameters()]).norm()
+    assert float(cut) == pytest.approx(min(1.0, trainer.gradient_norm), rel=1e-3)
+    assert trainer.gradient_norm > 0
 
 
 def test_more_steps_than_were_announced_do_not_break_the_schedule(new_model, examples, items):

@@ -19,18 +19,18 @@ IDS = [f"t{number:02d}" for number in range(ITEMS)]
 
 
 class World:
-    """A batch whose features are built, made by hand: users play what lies near their taste."""
+    """A batch whose features are built, made by hand: who likes an item goes on to the next one."""
 
-    def __init__(self, folder: str) -> None:
+    def __init__(self, folder: str, users: int = USERS) -> None:
         self.lake = Lakehouse(folder)
         self.registry = BatchRegistry(self.lake)
         self.layout = LAYOUT
         rng = np.random.default_rng(7)
         self.vectors = unit(rng.standard_normal((ITEMS, VECTOR_SIZE)).astype(np.float32))
-        self.users = [f"u{number:02d}" for number in range(USERS)]
-        self.features = np.zeros((USERS, LAYOUT.width), np.float32)
-        self.present = np.zeros((USERS, len(LAYOUT.groups)), np.float32)
-        for user in range(USERS - 1):  # of the last one nothing is known
+        self.users = [f"u{number:02d}" for number in range(users)]
+        self.features = np.zeros((users, LAYOUT.width), np.float32)
+        self.present = np.zeros((users, len(LAYOUT.groups)), np.float32)
+        for user in range(users - 1):  # of the last one nothing is known
             for name in ("taste_7d", "taste_180d"):
                 self.features[user, LAYOUT[name].slice] = self.vectors[user % ITEMS]
                 self.present[user, LAYOUT.names.index(name)] = 1
@@ -67,28 +67,36 @@ class World:
         yield "track_vectors", pa.table(items)
         folds = [pa.table({**items, "fold": repeated(fold, ITEMS)}) for fold in range(FOLDS)]
         yield "training_vectors", pa.concat_tables(folds)
+        count = len(self.users)
         users = {
-            "batch_id": repeated(batch_id, USERS),
+            "batch_id": repeated(batch_id, count),
             "user_id": self.users,
-            "bucket": [number % BUCKETS for number in range(USERS)],
-            "as_of": repeated(AS_OF, USERS),
+            "bucket": [number % BUCKETS for number in range(count)],
+            "as_of": repeated(AS_OF, count),
             "features": list_column(self.features),
             "present": list_column(self.present),
         }
-        since = {"played_between": repeated([], USERS), "decayed_plays": repeated([], USERS)}
+        since = {"played_between": repeated([], count), "decayed_plays": repeated([], count)}
         yield "user_features", pa.table({**users, **since})
         example = {
-            "as_of": repeated(AS_OF - timedelta(days=9), USERS),
-            "validation": [number % 10 == 0 for number in range(USERS)],
-            "fold": [number % FOLDS for number in range(USERS)],
-            "weight": repeated(0.5, USERS),
-            "targets": [[IDS[(number + 1) % ITEMS]] for number in range(USERS)],
+            "as_of": repeated(AS_OF - timedelta(days=9), count),
+            # A tenth, and not always those of the same item.
+            "validation": [(number + number // ITEMS) % 10 == 0 for number in range(count)],
+            "fold": [number % FOLDS for number in range(count)],
+            "weight": repeated(0.5, count),
+            "targets": [[IDS[(number + 1) % ITEMS]] for number in range(count)],
         }
         early = pa.table({**users, **example})
-        late = pa.table({**users, **example, "as_of": repeated(AS_OF - timedelta(days=8), USERS)})
+        late = pa.table({**users, **example, "as_of": repeated(AS_OF - timedelta(days=8), count)})
         yield "training_examples", pa.concat_tables([early, late])
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory) -> World:
-    return World(str(tmp_path_factory.mktemp("world") / "lake"))
+def new_world(tmp_path_factory):
+    """A function that makes a batch of its own."""
+    return lambda **size: World(str(tmp_path_factory.mktemp("world") / "lake"), **size)
+
+
+@pytest.fixture(scope="module")
+def world(new_world) -> World:
+    return new_world()

@@ -9,7 +9,7 @@ from lakehouse.batches import BatchRegistry
 from lakehouse.steps import finished_steps
 from models.checkpoint import load_model
 from models.training import SHARES
-from ray_apps.train_user_model import main, steps_per_epoch
+from ray_apps.train_user_model import cpus_per_worker, main, steps_per_epoch
 
 EPOCHS = 2
 
@@ -38,7 +38,12 @@ def test_how_training_went_is_kept_beside_the_model(trained):
     side_car = json.loads((Path(trained.batch.model_uri) / "model.json").read_text())
     history = side_car["history"]
     assert [entry["epoch"] for entry in history] == list(range(1, EPOCHS + 1))
-    assert all(np.isfinite([entry["loss"], entry["auc"]]).all() for entry in history)
+    for entry in history:
+        assert np.isfinite(list(entry.values())).all()
+        assert entry["validation_loss"] > 0
+        assert 0 < entry["gradient_norm"] <= entry["highest_gradient_norm"]
+        assert entry["users_per_second"] > 0
+        assert 0 <= entry["waiting"] < 1
     assert side_car["share"] in SHARES
     assert len(side_car["line"]) == len(SHARES)
     assert side_car["line"][-1] == history[-1]["auc"]
@@ -54,6 +59,14 @@ def test_the_step_is_written_down(trained):
 def test_an_epoch_sees_every_user_once_on_average(world):
     assert steps_per_epoch(world.lake, world.batch, 20) == 3
     assert steps_per_epoch(world.lake, world.batch, 10_000) == 1
+
+
+@pytest.mark.ray
+@pytest.mark.usefixtures("ray_cluster")
+def test_workers_leave_half_of_the_cpus_to_the_readers():
+    assert cpus_per_worker(1) == 0.5
+    assert cpus_per_worker(2) == 0.5
+    assert 8 * cpus_per_worker(8) == 1.0  # of two
 
 
 def test_a_batch_without_features_is_told_what_to_run(world, capsys):

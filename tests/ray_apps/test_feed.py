@@ -1,0 +1,115 @@
+from itertools import islice
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+
+from models.layout import VECTOR_SIZE
+from models.training import ItemTable
+from ray_apps import feed
+from ray_apps.examples import Items
+from ray_apps.feed import EMPTY_DRAWS, Feed
+from schemas.arrow import list_column
+
+CATALOGUE = ["a", "b"]
+
+
+def items(heard: list[str]) -> Items:
+    """Items of which the others have played some."""
+    found = Items.__new__(Items)
+    found.index = pd.Index(CATALOGUE)
+    vectors = np.zeros((len(CATALOGUE), VECTOR_SIZE), np.float32)
+    found.tables = {0: ItemTable.of(vectors, np.isin(CATALOGUE, heard).astype(float))}
+    return found
+
+
+def rows(*numbers: int) -> pa.Table:
+    """Examples that are always drawn; the features say which row it is."""
+    features = np.array(numbers, np.float32)[:, None]
+    return pa.table(
+        {
+            "fold": pa.array([0] * len(numbers), pa.int32()),
+            "targets": pa.array([["a"]] * len(numbers), pa.list_(pa.string())),
+            "weight": pa.array([1.0] * len(numbers), pa.float32()),
+            "features": list_column(features),
+            "present": list_column(np.ones_like(features)),
+        }
+    )
+
+
+class Shard:
+    """What Ray gives a worker, without Ray; counts the passes."""
+
+    def __init__(self, *tables: pa.Table) -> None:
+        self.tables, self.passes = tables, 0
+
+    def iter_batches(self, **_):
+        self.passes += 1
+        return iter(self.tables)
+
+
+def made(shard: Shard, size: int, heard: list[str] = CATALOGUE, **settings) -> Feed:
+    return Feed(shard, items(heard), size, np.random.default_rng(0), **settings)
+
+
+def numbers(batches) -> list[int]:
+    return [int(value) for batch in batches for value in batch.features[:, 0]]
+
+
+def test_each_pass_shows_everyone_and_a_small_share_is_read_once():
+    shard = Shard(rows(*range(4)), rows(*range(4, 8)))
+    batches = iter(made(shard, 4))
+    passes = [numbers(islice(batches, 2)) for _ in range(4)]
+    assert all(sorted(found) == list(range(8)) for found in passes)
+    assert len({tuple(found) for found in passes}) == 4  # each in an order of its own
+    assert shard.passes == 1
+
+
+@pytest.fixture
+def no_room(monkeypatch):
+    """Nothing may be kept between passes."""
+    monkeypatch.setattr(feed, "KEPT_BYTES", 0)
+
+
+@pytest.mark.usefixtures("no_room")
+def test_a_share_that_is_too_large_to_keep_is_streamed_again():
+    shard = Shard(rows(*range(4)), rows(*range(4, 8)))
+    batches = iter(made(shard, 2))
+    for passes in range(1, 4):
+        assert sorted(numbers(islice(batches, 4))) == list(range(8))
+        assert shard.passes == passes
+
+
+@pytest.mark.usefixtures("no_room")
+def test_workers_begin_a_pass_together_whatever_batches_their_shares_give():
+    """Ray's barrier: a pass is opened when every worker asks for it, in the same step."""
+    shards = Shard(rows(*range(2))), Shard(rows(*range(10)))
+    feeds = [made(shard, 2, others=True) for shard in shards]
+    streams = [iter(one) for one in feeds]
+    opened = []
+    for _ in range(30):
+        for stream in streams:
+            next(stream)
+        ended = all(one.ended for one in feeds)
+        for one in feeds:
+            one.all_ended = ended
+        opened.append([shard.passes for shard in shards])
+    assert all(few == many for few, many in opened)
+    assert opened[-1][0] > 3
+
+
+def test_a_share_without_any_usable_example_ends():
+    shard = Shard(rows(0, 1))
+    assert list(made(shard, 2, heard=["b"])) == []
+    assert list(made(Shard(), 2)) == []
+    assert shard.passes == 1
+    assert EMPTY_DRAWS > 1
+
+
+def test_a_table_of_ray_is_asked_for_shuffled():
+    asked = {}
+    shard = SimpleNamespace(iter_batches=lambda **how: asked.update(how) or iter(()))
+    assert list(made(shard, 2)) == []
+    assert asked["local_shuffle_buffer_size"] > asked["batch_size"]
