@@ -46,7 +46,7 @@ def test_the_gap_between_sessions_comes_from_the_source():
     args = Run(source="sources/thirtymusic_histories.yaml", data="d")
     commands = {step.name: step.command for step in _plan(args, _simulated(args), "ID")}
     assert (
-        commands["track_vectors"][commands["track_vectors"].index("--session-gap") + 1] == "240.0"
+        commands["track_vectors"][commands["track_vectors"].index("--session-gap") + 1] == "50400.0"
     )
 
 
