@@ -29,8 +29,10 @@ class DLRM(Baseline):
     plays and log distinct items of a user, log plays of an item), for either side; dot products of
     all pairs of them; a top network to one logit, and binary cross-entropy.
 
-    The top network is no dot product, so no sum of the vectors ranks as it does. Ours are those
-    that come nearest to its logits, by least squares over landmarks (``landmarks.py``).
+    The top network is no dot product, and the sum of a side's vectors does not rank as it does: on
+    held-out plays of thirtymusic_events the logits have an AUC of .844, the sums one of .628. Ours
+    are those that come nearest to the logits, by least squares over landmarks
+    (``landmarks.py``): .845.
     """
 
     title: ClassVar[str] = "DLRM"
