@@ -98,7 +98,8 @@ def read_cohort(lake: Lakehouse, batch: Batch, horizon_days: float, most: int, s
         item_tags=_item_tags(lake, batch, items),
     )
     future = [later.get(row, nothing) for row in range(len(users))]
-    return Cohort(users.to_numpy(), items.to_numpy(), matrix(vectors["vector"]), past, future)
+    rows = matrix(vectors["vector"]).copy()  # Arrow's own may not be written, which PyTorch minds
+    return Cohort(users.to_numpy(), items.to_numpy(), rows, past, future)
 
 
 def _some_users(

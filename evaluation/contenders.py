@@ -12,13 +12,13 @@ import pandas as pd
 from evaluation.future_listening import placed
 from models.baselines import BASELINES, Interactions, Representation
 from models.baselines.baseline import padded
+from models.events import DAY
 from models.features import decay, unit
 from models.layout import HALF_LIVES
 from models.sums import weighted_sums
 from schemas.arrow import matrix
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from pathlib import Path
 
     from evaluation.cohort import Cohort
@@ -37,7 +37,6 @@ TITLES = {
     },
     **{name: kind.title for name, kind in BASELINES.items()},
 }
-DAY = 86_400_000_000  # microseconds
 
 
 def user_model(lake: Lakehouse, batch: Batch, cohort: Cohort) -> Representation:
@@ -80,12 +79,10 @@ def averages(cohort: Cohort, size: int) -> dict[str, Representation]:
     }
 
 
-def learned(
-    name: str, past: Interactions, seed: int, kept: Path, settings: Mapping[str, object]
-) -> Representation:
+def learned(baseline: Baseline, past: Interactions, seed: int, kept: Path) -> Representation:
     """A baseline fitted to the plays, or as an earlier run of the same kept it."""
-    baseline = BASELINES[name](**settings)
-    file = kept / f"{name}-{_digest(baseline, past, seed)}.npz"
+    kind = type(baseline).__name__.lower()
+    file = kept / f"{kind}-{_digest(baseline, past, seed)}.npz"
     if file.exists():
         with np.load(file, allow_pickle=False) as found:
             return Representation(found["users"], found["items"])

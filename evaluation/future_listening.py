@@ -23,6 +23,7 @@ import pandas as pd
 import pyarrow.compute as pc
 
 from evaluation.metrics import auc, bootstrap_interval
+from evaluation.pairs import Question
 from models.features import unit
 from models.layout import HALF_LIVES, FeatureLayout
 from schemas.arrow import matrix
@@ -56,29 +57,12 @@ class Scores:
     items: Mapping[str, np.ndarray]
 
 
-@dataclass(frozen=True)
-class Task:
-    """Who is tested on what; items are rows of ``track_vectors``.
-
-    Attributes:
-        positives: for each user the items played within the horizon.
-        excluded: for each user all items played before or within the horizon.
-        weight: (I,) how often each item is drawn as a negative.
-    """
-
-    positives: list[np.ndarray]
-    excluded: list[np.ndarray]
-    weight: np.ndarray
-
-
-def per_user_auc(task: Task, scores: Scores, seed: int) -> dict[str, np.ndarray]:
+def per_user_auc(task: Question, scores: Scores, seed: int) -> dict[str, np.ndarray]:
     """AUC of each contender for each user, (U,) each; all contenders see the same negatives."""
     rng = np.random.default_rng(seed)
-    cumulative = np.cumsum(task.weight / task.weight.sum())
     found: dict[str, list[float]] = {name: [] for name in scores.users}
     for row, own in enumerate(task.positives):
-        drawn = np.searchsorted(cumulative, rng.random(NEGATIVES)).clip(max=len(cumulative) - 1)
-        drawn = drawn[~np.isin(drawn, task.excluded[row])]
+        drawn = task.negatives(row, NEGATIVES, rng)
         for name, users in scores.users.items():
             items = scores.items[name]
             if len(drawn):
@@ -226,7 +210,7 @@ def read_plays(
     return frame[frame["item"] >= 0][["user_id", "item", "later"]]
 
 
-def task_of(plays: pd.DataFrame, support: np.ndarray, drawn: Drawn) -> tuple[Task, list[str]]:
+def task_of(plays: pd.DataFrame, support: np.ndarray, drawn: Drawn) -> tuple[Question, list[str]]:
     """Who is asked what.
 
     Args:
@@ -247,7 +231,7 @@ def task_of(plays: pd.DataFrame, support: np.ndarray, drawn: Drawn) -> tuple[Tas
     own = wanted.groupby("user_id")["item"].unique()
     heard = plays.groupby("user_id")["item"].unique()
     users = list(own.index)
-    return Task(list(own), [heard[user] for user in users], weight), users
+    return Question(list(own), [heard[user] for user in users], weight), users
 
 
 def _scores(

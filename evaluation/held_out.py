@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from evaluation.metrics import highest
 from models.features import unit
 
 if TYPE_CHECKING:
@@ -122,16 +123,8 @@ def _ranked(scores: Callable[[Sequence[np.ndarray]], np.ndarray], split: Split) 
         score = scores([items for items, _ in part])
         for row, (items, wanted) in enumerate(part):
             score[row, items] = -np.inf
-            near = _first(score[row], FARTHEST)
+            near = highest(score[row], FARTHEST)
             right = np.isin(near, wanted)
             counted.append((right[:10].any(), right[:50].sum() / len(wanted), right.any()))
     names = ("hit@10", "recall@50", f"hit@{FARTHEST}")
     return dict(zip(names, np.mean(counted, axis=0).round(4).tolist(), strict=True))
-
-
-def _first(score: np.ndarray, most: int) -> np.ndarray:
-    """The items of the highest scores, highest first."""
-    most = min(most, len(score))
-    near = np.argpartition(-score, most - 1)[:most]
-    near = near[np.isfinite(score[near])]  # a small catalogue ends with the query's own
-    return near[np.argsort(-score[near], kind="stable")]

@@ -17,6 +17,19 @@ def auc(positive: np.ndarray, negative: np.ndarray) -> float:
     return float(below.mean() / (2 * len(ordered)))
 
 
+def highest(scores: np.ndarray, most: int) -> np.ndarray:
+    """Places of the highest scores, highest first, int64; of -inf there is none.
+
+    Args:
+        scores: (N,).
+        most: how many.
+    """
+    most = min(most, len(scores))
+    near = np.argpartition(-scores, most - 1)[:most]
+    near = near[np.isfinite(scores[near])]  # a small catalogue ends with what is left out
+    return near[np.argsort(-scores[near], kind="stable")]
+
+
 def bootstrap_interval(
     values: np.ndarray, seed: int, resamples: int = 2000, level: float = 0.95
 ) -> tuple[float, float]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -26,6 +27,16 @@ class Question:
     positives: Sequence[np.ndarray]
     excluded: Sequence[np.ndarray]
     weight: np.ndarray
+
+    @cached_property
+    def _cumulative(self) -> np.ndarray:
+        return np.cumsum(self.weight / self.weight.sum())
+
+    def negatives(self, row: int, draws: int, rng: np.random.Generator) -> np.ndarray:
+        """What is left of so many draws of items for a user, repeats included, int64."""
+        drawn = np.searchsorted(self._cumulative, rng.random(draws))
+        drawn = drawn.clip(max=len(self.weight) - 1)  # the last sum may be a hair below 1
+        return drawn[~np.isin(drawn, self.excluded[row])]
 
 
 @dataclass(frozen=True)
@@ -60,12 +71,10 @@ class Pairs:
 
 def draw_pairs(question: Question, each: int, rng: np.random.Generator) -> Pairs:
     """At most ``each`` positives and negatives of every user; who lacks either is left out."""
-    cumulative = np.cumsum(question.weight / question.weight.sum())
     users, items, played = [], [], []
     for row, own in enumerate(question.positives):
         liked = own if len(own) <= each else rng.choice(own, each, replace=False)
-        drawn = np.searchsorted(cumulative, rng.random(SPARE * each)).clip(max=len(cumulative) - 1)
-        drawn = drawn[~np.isin(drawn, question.excluded[row])][:each]
+        drawn = question.negatives(row, SPARE * each, rng)[:each]
         if len(liked) and len(drawn):
             users.append(np.full(len(liked) + len(drawn), row))
             items.append(np.concatenate([liked, drawn]))

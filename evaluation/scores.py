@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from evaluation.head import Head, fit_head, scaled
-from evaluation.metrics import auc
+from evaluation.metrics import auc, highest
 from evaluation.pairs import Pairs, Question, draw_pairs
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ def _rank(
         for user, scores in zip(some, head.ranking(known, some), strict=True):
             wanted = question.positives[user]
             if len(wanted):
-                hits = np.isin(_top(scores, FIRST), wanted)
+                hits = np.isin(highest(scores, FIRST), wanted)
                 found["recall@50"][user] = hits.sum() / len(wanted)
                 found["ndcg@50"][user] = ndcg(hits, len(wanted))
 
@@ -94,9 +94,3 @@ def ndcg(hits: np.ndarray, wanted: int) -> float:
     """
     discount = 1 / np.log2(np.arange(len(hits)) + 2)
     return float((hits * discount).sum() / discount[: min(wanted, len(hits))].sum())
-
-
-def _top(scores: np.ndarray, count: int) -> np.ndarray:
-    count = min(count, len(scores))
-    near = np.argpartition(-scores, count - 1)[:count]
-    return near[np.argsort(-scores[near], kind="stable")]

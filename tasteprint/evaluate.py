@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 from pydantic_settings import CliApp, CliSubCommand
 from rich.console import Console
 from rich.markup import escape
@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 
     from evaluation.cohort import Cohort
     from evaluation.measured import Measured
-    from models.baselines import Representation
+    from lakehouse.batch import Batch
+    from lakehouse.storage import Lakehouse
+    from models.baselines import Baseline, Representation
 
 console = Console(highlight=False)
 
@@ -47,7 +49,7 @@ class FutureListening(OnLakehouse):
     """Parts that the users are cut into: each is asked once, by a head trained on the others."""
     baselines: tuple[str, ...] = ("nmf", "pmf", "lightfm", "dlrm", "vae", "als", "ease", "sasrec")
     """Which are fitted, for example als,ease; '[]' for averages and popularity alone."""
-    settings: dict[str, dict[str, float]] = Field(default_factory=dict)
+    settings: dict[str, dict[str, Any]] = Field(default_factory=dict)
     """Hyperparameters of baselines, for example '{"als": {"alpha": 10}}'."""
     shuffle: bool = False
     """Give everybody somebody else's future: an AUC that is then not near 0.5 tells of a leak."""
@@ -59,6 +61,7 @@ class FutureListening(OnLakehouse):
     def cli_cmd(self) -> None:
         """Read, fit, ask, write."""
         from evaluation.cohort import read_cohort
+        from evaluation.contenders import MODEL
         from evaluation.names import item_names
         from evaluation.protocols import story
         from evaluation.protocols.future_listening import DRAWN, future_listening
@@ -74,14 +77,14 @@ class FutureListening(OnLakehouse):
         facts = self._facts(cohort) | {"batch": batch.batch_id}
         for name, value in facts.items():
             console.print(f"[dim]{name}[/] {value}")
-        contenders = self._contenders(cohort)
+        contenders = self._contenders(lake, batch, cohort)
         if self.dry_run:
             console.print(f"[dim]would compare[/] {', '.join(contenders)}")
             return
         rows, aucs = future_listening(
             cohort, contenders, self.seeds, self._say, shuffle=self.shuffle
         )
-        ours = contenders["user_model"]()
+        ours = contenders[MODEL]()
         names = item_names(lake, batch, cohort.item_ids)
         asked = [drawn for drawn in DRAWN if any(row.protocol.endswith(drawn) for row in rows)]
         report = Report(
@@ -90,7 +93,7 @@ class FutureListening(OnLakehouse):
             measured=rows,
             tables=[
                 *(story.comparison(drawn, rows) for drawn in asked),
-                story.slices_table(sliced(lake, batch, cohort, aucs["user_model"])),
+                story.slices_table(sliced(lake, batch, cohort, aucs[MODEL])),
                 story.people(cohort, ours, names),
             ],
             picture=taste_map(cohort, ours, names),
@@ -111,8 +114,34 @@ class FutureListening(OnLakehouse):
             "baselines' settings": json.dumps(self.settings) if self.settings else "the defaults",
         }
 
-    def _contenders(self, cohort: Cohort) -> dict[str, Callable[[], Representation]]:
-        from evaluation.contenders import averages, learned, popularity, user_model
+    def _contenders(
+        self, lake: Lakehouse, batch: Batch, cohort: Cohort
+    ) -> dict[str, Callable[[], Representation]]:
+        """By name what makes each representation; what is at hand is made already."""
+        from evaluation.contenders import MODEL, averages, learned, popularity, user_model
+
+        ours = user_model(lake, batch, cohort)
+        size = ours.users.shape[1]
+        kept = Path(self.out) / "fitted"
+        simple = {
+            MODEL: ours,
+            "popularity": popularity(cohort, size),
+            **averages(cohort, size),
+        }
+        return {
+            **{name: partial(_itself, known) for name, known in simple.items()},
+            **{
+                name: partial(learned, baseline, cohort.past, self.seed, kept)
+                for name, baseline in self._fitted(size).items()
+            },
+        }
+
+    def _fitted(self, size: int) -> dict[str, Baseline]:
+        """The baselines with their hyperparameters.
+
+        Raises:
+            InputError: there is no such baseline, or it takes no such hyperparameter.
+        """
         from models.baselines import BASELINES
 
         unknown = sorted({*self.baselines, *self.settings} - set(BASELINES))
@@ -120,26 +149,13 @@ class FutureListening(OnLakehouse):
             raise InputError(
                 f"there is no baseline {', '.join(unknown)}: there are {', '.join(BASELINES)}"
             )
-        lake = self.lake
-        ours = user_model(lake, lake.batches.get(self.batch), cohort)
-        size = ours.users.shape[1]
-        kept = Path(self.out) / "fitted"
-        simple = {"popularity": popularity(cohort, size), **averages(cohort, size)}
-        return {
-            "user_model": lambda: ours,
-            **{name: partial(lambda known: known, known) for name, known in simple.items()},
-            **{
-                name: partial(
-                    learned,
-                    name,
-                    cohort.past,
-                    self.seed,
-                    kept,
-                    {"size": size, **self.settings.get(name, {})},
-                )
+        try:
+            return {
+                name: BASELINES[name](size=size, **self.settings.get(name, {}))
                 for name in self.baselines
-            },
-        }
+            }
+        except ValidationError as error:
+            raise InputError(f"--settings: {error}") from error
 
     def _say(self, name: str) -> None:
         from evaluation.contenders import TITLES
@@ -156,6 +172,10 @@ class Evaluate(Settings):
     def cli_cmd(self) -> None:
         """Run the protocol."""
         CliApp.run_subcommand(self)
+
+
+def _itself(known: Representation) -> Representation:
+    return known
 
 
 def _print(drawn: str, rows: list[Measured]) -> None:

@@ -42,13 +42,14 @@ def test_popularity_is_the_same_for_everybody(cohort):
 
 def test_a_baseline_is_fitted_once_for_the_same_plays(cohort, tmp_path, monkeypatch):
     pytest.importorskip("sklearn")
-    first = learned("nmf", cohort.past, 0, tmp_path, {"size": 8})
+    nmf = BASELINES["nmf"](size=8)
+    first = learned(nmf, cohort.past, 0, tmp_path)
     assert len(list(tmp_path.glob("nmf-*.npz"))) == 1
     monkeypatch.setattr(BASELINES["nmf"], "fit", None)  # a second fit would fail
-    again = learned("nmf", cohort.past, 0, tmp_path, {"size": 8})
+    again = learned(nmf, cohort.past, 0, tmp_path)
     np.testing.assert_array_equal(first.users, again.users)
     with pytest.raises(TypeError):
-        learned("nmf", cohort.past, 1, tmp_path, {"size": 8})
+        learned(nmf, cohort.past, 1, tmp_path)
     assert not list(tmp_path.glob("*.partial*"))
 
 

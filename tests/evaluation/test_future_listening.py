@@ -8,12 +8,12 @@ from evaluation.future_listening import (
     MODEL,
     POPULARITY,
     Scores,
-    Task,
     _plain_mean,
     compare,
     per_user_auc,
     task_of,
 )
+from evaluation.pairs import Question
 
 ITEMS = 6
 
@@ -29,9 +29,9 @@ def scores(users: np.ndarray, **others: np.ndarray) -> Scores:
     return Scores(users=found, items=items)
 
 
-def task(positives: list, excluded: list, weight: list | None = None) -> Task:
+def task(positives: list, excluded: list, weight: list | None = None) -> Question:
     arrays = ([np.array(own) for own in side] for side in (positives, excluded))
-    return Task(*arrays, weight=np.array(weight or [1.0] * ITEMS))
+    return Question(*arrays, weight=np.array(weight or [1.0] * ITEMS))
 
 
 def test_who_scores_the_future_highest_wins_every_pair():

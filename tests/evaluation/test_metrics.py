@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evaluation.metrics import auc, bootstrap_interval
+from evaluation.metrics import auc, bootstrap_interval, highest
 
 SCORES = st.lists(st.integers(-3, 3).map(float), min_size=1, max_size=12).map(np.array)
 
@@ -41,6 +41,17 @@ def test_auc_of_the_other_side_is_what_is_left_to_one(positive, negative):
 @given(SCORES, SCORES)
 def test_only_the_order_of_the_scores_counts(positive, negative):
     assert auc(np.exp(positive), np.exp(negative)) == pytest.approx(auc(positive, negative))
+
+
+def test_the_highest_come_first_and_what_is_left_out_never():
+    scores = np.array([0.1, -np.inf, 3.0, 2.0])
+    np.testing.assert_array_equal(highest(scores, 2), [2, 3])
+    np.testing.assert_array_equal(highest(scores, 50), [2, 3, 0])
+
+
+@given(SCORES, st.integers(1, 15))
+def test_the_highest_are_what_sorting_puts_first(scores, most):
+    np.testing.assert_array_equal(scores[highest(scores, most)], np.sort(scores)[::-1][:most])
 
 
 def test_the_interval_holds_the_mean_and_shrinks_with_more_users():

@@ -39,6 +39,8 @@ def test_a_dry_run_says_what_it_would_compare(argv, tmp_path, capsys):
     [
         (["--baselines", "alls"], "there is no baseline alls: there are als"),
         (["--settings", '{"easy": {"penalty": 3}}'], "there is no baseline easy"),
+        (["--settings", '{"ease": {"penalti": 3}}'], "penalti"),
+        (["--settings", '{"als": {"scale": "cubic"}}'], "'log' or 'count'"),
         (["--batch", "b7"], "b7"),
     ],
 )
