@@ -35,6 +35,7 @@ from jobs.cooccurrence import WHOLE
 from jobs.played import Played
 from jobs.shipping import saved
 from lakehouse.storage import Lakehouse
+from models.codebook import fit_codebook
 from models.events import DAY
 from models.layout import AMOUNTS, HALF_LIVES, VECTOR_SIZE, build_layout
 from schemas.arrow import matrix
@@ -206,7 +207,8 @@ def our_items(folder: Path) -> Shipped:
     vectors = np.load(folder / "vectors.npy")
     nobody, unknown = np.full(len(vectors), -1), np.full(len(vectors), np.nan)
     ids = pa.array(np.arange(len(vectors)).astype(str))
-    return saved(folder / "items", {WHOLE: vectors}, nobody, unknown, ids)
+    codebook = fit_codebook(vectors, np.ones(len(vectors)), seed=0)
+    return saved(folder / "items", {WHOLE: vectors}, codebook, nobody, unknown, ids)
 
 
 def compare(args: Features, spark: SparkSession) -> None:

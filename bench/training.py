@@ -31,6 +31,8 @@ import numpy as np
 import pyarrow as pa
 
 from lakehouse.storage import Lakehouse
+from models.checkpoint import save_codebook
+from models.codebook import fit_codebook
 from models.layout import VECTOR_SIZE, build_layout
 from schemas.arrow import list_column
 from schemas.contract import contract
@@ -121,6 +123,8 @@ def made(lake: Lakehouse, users: int, items: int) -> Batch:
         version = lake.open(table).version()
         lake.batches.record(batch_id, tables={table: version})
     lake.batches.record(batch_id, layout=LAYOUT.model_dump_json())
+    codebook = fit_codebook(vectors, np.ones(items), seed=0)
+    save_codebook(codebook, lake.model_uri(batch_id))
     return lake.batches.get(batch_id)
 
 
@@ -234,7 +238,7 @@ def plain(lake: Lakehouse, batch: Batch, args: Training) -> dict[str, Any]:
     import torch
 
     from models.training import Trainer, TrainingConfig
-    from models.user_model import UserModel, UserModelConfig
+    from models.user_model import UserModel
     from ray_apps.examples import Items, by_fold
 
     config = _config(lake, batch, args)
@@ -243,7 +247,7 @@ def plain(lake: Lakehouse, batch: Batch, args: Training) -> dict[str, Any]:
     table = lake.dataset("training_examples", batch).to_table(filter=~pc.field("validation"))
     rows = items.rows(table)
     del table
-    model = UserModel(UserModelConfig(layout=LAYOUT))
+    model = UserModel.of(LAYOUT, items.codebook)
     trainer = Trainer(model, model, training, config["steps_per_epoch"] * args.epochs)
     rng = np.random.default_rng(0)
     rates, busy = [], []

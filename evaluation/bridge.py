@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from evaluation.bridge_measures import BRIDGE, Pairs, Trial, measures
-from evaluation.future_listening import placed
+from evaluation.places import item_places
 from lakehouse.bridges import TABLE, Bridge, BridgeRegistry, models_of, rotation_between
 from lakehouse.checks import Check, Verdict, bounds_said, level_of
 from lakehouse.gate import settled
@@ -126,7 +126,7 @@ def user_pairs(lake: Lakehouse, new: Batch, old: Batch) -> Pairs:
 def track_pairs(lake: Lakehouse, new: Batch, old: Batch) -> Pairs:
     """Tracks that both batches' models place among their users: all, or a sample of many."""
     pairs = _pairs(lake, "track_vectors", new, old)
-    return Pairs(pairs.ids, placed(new, pairs.new), placed(old, pairs.old))
+    return Pairs(pairs.ids, *(item_places(lake, batch, pairs.ids) for batch in (new, old)))
 
 
 def held_out(ids: np.ndarray) -> np.ndarray:

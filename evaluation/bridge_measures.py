@@ -17,10 +17,10 @@ import numpy as np
 import pandas as pd
 import pyarrow.compute as pc
 
-from evaluation.future_listening import Scores, per_user_auc, placed, read_plays, task_of
+from evaluation.future_listening import Scores, per_user_auc, read_plays, task_of
 from evaluation.metrics import auc, bootstrap_interval
+from evaluation.places import item_places
 from lakehouse.drift import nearest
-from schemas.arrow import matrix
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -181,13 +181,10 @@ def future_aucs(
 def _items_of_both(lake: Lakehouse, trial: Trial) -> tuple[pd.Index, np.ndarray, np.ndarray]:
     """Ids of the tracks that both batches know, and where each batch places them."""
     batches = (trial.new, trial.old)
-    tables = [lake.read("track_vectors", batch, ["item_id", "vector"]) for batch in batches]
+    tables = [lake.read("track_vectors", batch, ["item_id"]) for batch in batches]
     ids = [pd.Index(table["item_id"].to_numpy(zero_copy_only=False)) for table in tables]
     both = ids[0].intersection(ids[1])
-    new, old = (
-        placed(batch, matrix(table["vector"].take(index.get_indexer(both))))
-        for batch, table, index in zip(batches, tables, ids, strict=True)
-    )
+    new, old = (item_places(lake, batch, both.to_numpy()) for batch in batches)
     return both, new, old
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from evaluation.future_listening import placed
+from evaluation.places import item_places
 from models.baselines import BASELINES, Interactions, Representation
 from models.baselines.baseline import padded
 from models.events import DAY
@@ -44,7 +44,7 @@ def user_model(lake: Lakehouse, batch: Batch, cohort: Cohort) -> Representation:
     rows = lake.read("user_embeddings", batch, ["user_id", "embedding"])
     index = pd.Index(rows["user_id"].to_numpy(zero_copy_only=False))
     vectors = matrix(rows["embedding"].take(index.get_indexer(cohort.user_ids)))
-    return Representation(vectors, placed(batch, cohort.vectors))
+    return Representation(vectors, item_places(lake, batch, cohort.item_ids))
 
 
 def popularity(cohort: Cohort, size: int) -> Representation:

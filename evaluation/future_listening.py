@@ -24,6 +24,7 @@ import pyarrow.compute as pc
 
 from evaluation.metrics import auc, bootstrap_interval
 from evaluation.pairs import Question
+from evaluation.places import item_places
 from models.features import unit
 from models.layout import HALF_LIVES, FeatureLayout
 from schemas.arrow import matrix
@@ -146,23 +147,11 @@ def beside_live(
             LIVE: _rows_of(lake, live, "user_embeddings", "embedding", users),
         },
         items={
-            MODEL: placed(batch, matrix(ours["vector"])),
-            LIVE: placed(live, matrix(theirs["vector"])),
+            MODEL: item_places(lake, batch, index.to_numpy()),
+            LIVE: item_places(lake, live, index.to_numpy()),
         },
     )
     return {"users": len(users), "rows": compare(per_user_auc(task, scores, seed), seed)}
-
-
-def placed(batch: Batch, vectors: np.ndarray) -> np.ndarray:
-    """Where a batch's model places items among its users, (I, d) float32 unit rows.
-
-    Args:
-        batch: whose model is trained.
-        vectors: (I, VECTOR_SIZE) float32, rows of its ``track_vectors``.
-    """
-    from models.predictor import UserPredictor  # and PyTorch, which takes seconds
-
-    return UserPredictor(batch.model_uri or "").place_items(vectors)
 
 
 def read_plays(
@@ -252,7 +241,7 @@ def _scores(
             **averages,
         },
         items={
-            MODEL: placed(batch, vectors),
+            MODEL: item_places(lake, batch, items["item_id"].to_numpy()),
             POPULARITY: popularity,
             **dict.fromkeys(averages, vectors),
         },

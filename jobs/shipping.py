@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from lakehouse.batch import Batch
     from lakehouse.storage import Lakehouse
+    from models.codebook import Codebook
     from models.layout import FeatureLayout
 
 
@@ -36,6 +37,7 @@ class Shipped:
     Attributes:
         vectors: by fold (or WHOLE), the item vectors made without it.
         creators: the creators' vectors that follow from them.
+        codes: the items' codes that follow from them.
         creator_of_item: dense index of each item's creator, -1 where unknown.
         duration_of_item: milliseconds, NaN where unknown.
         ids: of the items, in the order of the vectors.
@@ -43,13 +45,15 @@ class Shipped:
 
     vectors: dict[int, str]
     creators: dict[int, str]
+    codes: dict[int, str]
     creator_of_item: str
     duration_of_item: str
     ids: str
 
     def builder(self, layout: FeatureLayout, fold: int) -> FeatureBuilder:
         """What computes features over the vectors made without a fold, which stay on disk."""
-        return FeatureBuilder(layout, _mapped(self.vectors[fold]), _mapped(self.creators[fold]))
+        of_items = (self.vectors, self.creators, self.codes)
+        return FeatureBuilder(layout, *(_mapped(files[fold]) for files in of_items))
 
     def creators_of_items(self) -> np.ndarray:
         """(items,) int64."""
@@ -127,18 +131,43 @@ def ship_items(
     order = index.select("item_id", "item", "creator", "duration_ms").toArrow().sort_by("item")
     creator = order["creator"].fill_null(-1).to_numpy().astype(np.int64)
     whole = read(spark, lake, "track_vectors", batch)
+    support = np.zeros(len(creator))
     held_out = read(spark, lake, "training_vectors", batch) if set(folds) != {WHOLE} else whole
-    vectors = {}
+    items, vectors = index.select("item_id", "item"), {}
     for fold in folds:
         some = whole if fold == WHOLE else held_out.where(F.col("fold") == fold)
-        known = some.select("item_id", "vector").join(index.select("item_id", "item"), on="item_id")
-        table = known.select("item", "vector").toArrow()
+        known = some.select("item_id", "vector", "support").join(items, on="item_id")
+        table = known.select("item", "vector", "support").toArrow()
         vectors[fold] = np.zeros((len(creator), VECTOR_SIZE), np.float32)
         if table.num_rows:  # nobody else may have played anything
             vectors[fold][table["item"].to_numpy()] = matrix(table["vector"])
+        if fold == WHOLE:
+            support[table["item"].to_numpy()] = table["support"].to_numpy()
     duration = order["duration_ms"].to_numpy().astype(np.float64)
     ids = order["item_id"].combine_chunks()
-    return sent(spark, saved(_new_place("items"), vectors, creator, duration, ids))
+    codebook = batch_codebook(lake, batch, vectors[WHOLE], support)
+    return sent(spark, saved(_new_place("items"), vectors, codebook, creator, duration, ids))
+
+
+def batch_codebook(
+    lake: Lakehouse, batch: Batch, vectors: np.ndarray, support: np.ndarray
+) -> Codebook:
+    """Fit a codebook and keep it beside the model to come; a refresh, a rebuild have their model's.
+
+    Args:
+        lake: the lakehouse.
+        batch: whose items.
+        vectors: (items, VECTOR_SIZE) float32.
+        support: (items,) plays.
+    """
+    from models.checkpoint import load_codebook, save_codebook  # and PyTorch, which takes a second
+    from models.codebook import fit_codebook
+
+    if batch.refresh or batch.rebuild_of:
+        return load_codebook(batch.model_uri or "")
+    found = fit_codebook(vectors, support, seed=0)
+    save_codebook(found, lake.model_uri(batch.batch_id))
+    return found
 
 
 def ship_ids(spark: SparkSession, what: str, ids: pa.Array) -> str:
@@ -154,16 +183,21 @@ def _new_place(what: str) -> Path:
 def saved(
     folder: Path,
     vectors: Mapping[int, np.ndarray],
+    codebook: Codebook,
     creator_of_item: np.ndarray,
     duration_of_item: np.ndarray,
     ids: pa.Array,
 ) -> Shipped:
-    """Write the files into a new folder, the creators' vectors among them."""
+    """Write the files into a new folder, the creators' vectors and the items' codes among them."""
+    import torch
+
     folder.mkdir(parents=True)
     creators = int(creator_of_item.max(initial=-1)) + 1
     centres = {
         fold: creator_vectors(rows, creator_of_item, creators) for fold, rows in vectors.items()
     }
+
+    codes = {fold: codebook.codes(torch.from_numpy(rows)).numpy() for fold, rows in vectors.items()}
 
     def save(what: str, values: np.ndarray) -> str:
         path = folder / f"{folder.name}-{what}.npy"
@@ -173,6 +207,7 @@ def saved(
     return Shipped(
         vectors={fold: save(f"vectors-{fold}", rows) for fold, rows in vectors.items()},
         creators={fold: save(f"creators-{fold}", rows) for fold, rows in centres.items()},
+        codes={fold: save(f"codes-{fold}", rows) for fold, rows in codes.items()},
         creator_of_item=save("creator_of_item", creator_of_item),
         duration_of_item=save("duration_of_item", duration_of_item),
         ids=save_ids(folder / f"{folder.name}-ids.arrow", ids),
@@ -184,6 +219,7 @@ def sent(spark: SparkSession, files: Shipped) -> Shipped:
     return Shipped(
         vectors={fold: _send(spark, path) for fold, path in files.vectors.items()},
         creators={fold: _send(spark, path) for fold, path in files.creators.items()},
+        codes={fold: _send(spark, path) for fold, path in files.codes.items()},
         creator_of_item=_send(spark, files.creator_of_item),
         duration_of_item=_send(spark, files.duration_of_item),
         ids=_send(spark, files.ids),

@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Any
 import fsspec
 from safetensors.torch import load, save
 
+from models.codebook import Codebook
 from models.user_model import UserModel, UserModelConfig
 
 if TYPE_CHECKING:
     from models.layout import FeatureLayout
 
-WEIGHTS, SIDE_CAR = "model.safetensors", "model.json"
+WEIGHTS, SIDE_CAR, CODEBOOK = "model.safetensors", "model.json", "codebook.safetensors"
+KIND = "user_autoencoder 2"
 LIBRARIES = ("torch", "safetensors", "numpy")
 
 
@@ -27,7 +29,7 @@ def save_model(model: UserModel, uri: str, **about: Any) -> str:
     weights = save({name: value.contiguous() for name, value in model.state_dict().items()})
     digest = hashlib.sha256(weights).hexdigest()
     side_car = {
-        "kind": "user_autoencoder",
+        "kind": KIND,
         "sha256": digest,
         "config": model.config.model_dump(mode="json"),
         "libraries": {name: metadata.version(name) for name in LIBRARIES},
@@ -36,9 +38,37 @@ def save_model(model: UserModel, uri: str, **about: Any) -> str:
     filesystem, folder = fsspec.core.url_to_fs(uri)
     filesystem.makedirs(folder, exist_ok=True)
     for name, content in ((WEIGHTS, weights), (SIDE_CAR, json.dumps(side_car).encode())):
-        filesystem.pipe_file(f"{folder}/{name}.partial", content)
-        filesystem.mv(f"{folder}/{name}.partial", f"{folder}/{name}")
+        _write(filesystem, f"{folder}/{name}", content)
     return digest
+
+
+def save_codebook(codebook: Codebook, uri: str) -> None:
+    """Write a codebook to a folder, where its model will be."""
+    filesystem, folder = fsspec.core.url_to_fs(uri)
+    filesystem.makedirs(folder, exist_ok=True)
+    _write(filesystem, f"{folder}/{CODEBOOK}", save(codebook.state_dict()))
+
+
+def load_codebook(uri: str) -> Codebook:
+    """Read the codebook of a folder.
+
+    Raises:
+        ValueError: there is none.
+    """
+    filesystem, folder = fsspec.core.url_to_fs(uri)
+    if not filesystem.exists(f"{folder}/{CODEBOOK}"):
+        raise ValueError(
+            f"{uri} has no {CODEBOOK}: run jobs/build_features.py for this batch first"
+        )
+    state = load(filesystem.cat_file(f"{folder}/{CODEBOOK}"))
+    found = Codebook(len(state["anchors"]))
+    found.load_state_dict(state)
+    return found
+
+
+def _write(filesystem: Any, path: str, content: bytes) -> None:
+    filesystem.pipe_file(f"{path}.partial", content)
+    filesystem.mv(f"{path}.partial", path)
 
 
 def load_model(uri: str, layout: FeatureLayout | None = None) -> UserModel:
@@ -49,14 +79,19 @@ def load_model(uri: str, layout: FeatureLayout | None = None) -> UserModel:
         layout: of the rows that it will be given.
 
     Raises:
-        ValueError: the weights are not those the side-car speaks of, or the layout is another; the
-            message lists the differences.
+        ValueError: the weights are not those the side-car speaks of, or are of another kind of
+            model, or the layout is another; the message lists the differences.
     """
     filesystem, folder = fsspec.core.url_to_fs(uri)
     weights = filesystem.cat_file(f"{folder}/{WEIGHTS}")
     side_car = json.loads(filesystem.cat_file(f"{folder}/{SIDE_CAR}"))
     if hashlib.sha256(weights).hexdigest() != side_car["sha256"]:
         raise ValueError(f"{uri}: the weights are not those that {SIDE_CAR} speaks of")
+    if side_car["kind"] != KIND:
+        raise ValueError(
+            f"{uri} is a model of the kind {side_car['kind']!r}, and this code reads {KIND!r}: "
+            "use the version of the code that its batch pins, or build another batch"
+        )
     config = UserModelConfig.model_validate(side_car["config"])
     if layout is not None and (differences := config.layout.differences(layout)):
         raise ValueError(f"{uri} reads feature rows of another layout: {'; '.join(differences)}")

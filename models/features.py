@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from models.events import DAY, NEVER, Histories, Rows
-from models.layout import AGE_BANDS, HALF_LIVES, LONGEST
+from models.layout import AGE_BANDS, HALF_LIVES, INTERESTS, LONGEST
 from models.sums import weighted_sums
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from models.layout import FeatureLayout
 
 FAVOURITES = 5  # creators
+INTERESTS_HALF_LIFE = 7.0  # days
 Part = tuple[np.ndarray, np.ndarray]  # values (Q, w) of a group, and for whom it is known (Q,) bool
 
 
@@ -57,12 +58,16 @@ class FeatureBuilder:
         layout: the groups.
         vectors: (items, d) float32 unit vectors; may be memory-mapped.
         creators: (creators, d) float32, as ``creator_vectors`` gives them.
+        codes: (items, CODE_SIZE) float32, as ``models.codebook`` gives them.
     """
 
-    def __init__(self, layout: FeatureLayout, vectors: np.ndarray, creators: np.ndarray) -> None:
+    def __init__(
+        self, layout: FeatureLayout, vectors: np.ndarray, creators: np.ndarray, codes: np.ndarray
+    ) -> None:
         self.layout = layout
         self._vectors = vectors
         self._creators = creators
+        self._codes = codes
 
     def rows(self, events: Events, profiles: Profiles, moments: np.ndarray) -> Rows:
         """Feature rows, zeros where a group is missing.
@@ -118,11 +123,13 @@ class FeatureBuilder:
     def _tastes(self, events: Events, behind: np.ndarray, queries: int) -> dict[str, Part]:
         heard = events.item >= 0
         item, owner = events.item[heard], events.query[heard]
+        summed = {name: (self._vectors, half_life) for name, half_life in HALF_LIVES.items()}
+        summed[INTERESTS] = (self._codes, INTERESTS_HALF_LIFE)
         found = {}
-        for name, half_life in HALF_LIVES.items():
+        for name, (matrix, half_life) in summed.items():
             # As of the last play, for a history of years ago would vanish in float32.
             weight = (events.weight * decay(behind, half_life))[heard]
-            found[name] = _direction(weighted_sums(self._vectors, item, owner, weight, queries))
+            found[name] = _direction(weighted_sums(matrix, item, owner, weight, queries))
         return found
 
     def _favourites(self, by_creator: Pairs, queries: int) -> Part:

@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
 VECTOR_SIZE = 80  # of item vectors
+CODE_SIZE = 46  # of what models.codebook adds to them
 HALF_LIVES = {"taste_7d": 7.0, "taste_30d": 30.0, "taste_180d": 180.0}  # days
+INTERESTS = "interests"
 LONGEST = 180.0  # days; half-life of whatever describes habits
 OTHER = "other"
 UNTOLD = ""
@@ -137,6 +139,7 @@ def build_layout(vocabularies: Mapping[str, Sequence[str]]) -> FeatureLayout:
         *((name, "vector", vector) for name in HALF_LIVES),
         ("creators", "vector", vector),
         ("onboarding", "vector", vector),
+        (INTERESTS, "vector", tuple(f"c{position}" for position in range(CODE_SIZE))),
         ("amounts", "amounts", AMOUNTS),
         ("hour", "distribution", tuple(str(hour) for hour in range(24))),
         ("weekday", "distribution", ("mon", "tue", "wed", "thu", "fri", "sat", "sun")),

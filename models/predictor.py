@@ -41,9 +41,18 @@ class UserPredictor:
         return users.numpy()
 
     @torch.inference_mode()
-    def place_items(self, vectors: np.ndarray) -> np.ndarray:
-        """Items on the users' sphere, (N, VECTOR_SIZE) to (N, size) float32 unit rows."""
-        return self.model.items(torch.tensor(vectors)).numpy()
+    def place_items(self, vectors: np.ndarray, plays: np.ndarray) -> np.ndarray:
+        """Items on the users' sphere.
+
+        Args:
+            vectors: (N, VECTOR_SIZE) float32.
+            plays: (N,) how often each was played, the ``support`` of ``track_vectors``.
+
+        Returns:
+            (N, size) float32, rows of length 1.
+        """
+        known = self.model.codebook(torch.tensor(vectors), torch.tensor(plays))
+        return self.model.items(known).numpy()
 
     def status(self, present: np.ndarray) -> np.ndarray:
         """``established`` for rows with any history, else ``cold_start``, (B,) str."""

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from contextlib import AbstractContextManager
 
+    from models.codebook import Codebook
+
 SHARES = tuple(tenth / 10 for tenth in range(11))  # of the way from start to end
 FEWEST_STEPS = 20  # of a schedule: with ten its rise would take no step, and divide by zero
 
@@ -60,27 +62,28 @@ class ItemTable:
     """The items as they would be without one fold of the users.
 
     Attributes:
-        vectors: (items, VECTOR_SIZE) float32, zeros where nothing is known.
+        known: (items, ITEM_SIZE) float32, as a ``Codebook`` describes them.
         cumulative: (items,) float64, running sum of the items' shares of all plays.
     """
 
-    vectors: Tensor
+    known: Tensor
     cumulative: np.ndarray
 
     @classmethod
-    def of(cls, vectors: np.ndarray, support: np.ndarray) -> ItemTable:
+    def of(cls, vectors: np.ndarray, support: np.ndarray, codebook: Codebook) -> ItemTable:
         """Build the table from vectors and plays, (items,) each at least 0."""
         share = support / max(support.sum(), 1)
-        return cls(torch.from_numpy(np.ascontiguousarray(vectors)), np.cumsum(share))
+        matrix = torch.from_numpy(np.ascontiguousarray(vectors))
+        return cls(codebook(matrix, torch.from_numpy(support)), np.cumsum(share))
 
     @property
-    def known(self) -> np.ndarray:
+    def played(self) -> np.ndarray:
         """Which items somebody in the other folds played, (items,) bool."""
         return np.diff(self.cumulative, prepend=0.0) > 0
 
     def to(self, device: torch.device) -> ItemTable:
-        """The same table, its vectors on a device."""
-        return replace(self, vectors=self.vectors.to(device))
+        """The same table, what describes items on a device."""
+        return replace(self, known=self.known.to(device))
 
     def draw(self, count: int, rng: np.random.Generator) -> np.ndarray:
         """Items in proportion to popularity, (count,) int64."""
@@ -142,7 +145,7 @@ class Trainer:
     ) -> None:
         self.model, self.inner, self.config = model, inner, config
         self.rng = np.random.default_rng([config.seed, rank])
-        self.device = inner.isometry.device
+        self.device = inner.mix.device
         wanted = config.precision
         self.half = wanted == "bfloat16" or (wanted == "auto" and self.device.type == "cuda")
         self.steps = 0
@@ -151,7 +154,7 @@ class Trainer:
             inner.mix,
             inner.user_metric,
             inner.item_metric,
-            inner.nobody,
+            inner.popularity,
             inner.log_scale,
         ]
         names = {id(parameter) for parameter in free}
@@ -210,7 +213,7 @@ class Trainer:
         drawn = items.draw(self.config.negatives, self.rng)  # (N,)
         pool = torch.from_numpy(np.concatenate([chosen.ravel(), drawn]))
         shown = self._hide(examples.present)
-        users, pooled = self._encoded(examples.features, shown, items.vectors[pool])
+        users, pooled = self._encoded(examples.features, shown, items.known[pool])
         scale = self.inner.log_scale.exp().clamp(max=100.0)
         targets = pooled[: chosen.size].view(*chosen.shape, -1)  # (B, T, size)
         liked = torch.einsum("bd,btd->bt", users, targets) * scale  # (B, T)
@@ -274,9 +277,9 @@ def held_out_aucs(
         table = items[batch.fold]
         drawn = table.draw(1000, rng)
         users = model.users(batch.features, batch.present)  # (B, size)
-        other = (users @ model.items(table.vectors[drawn]).T).numpy()  # (B, 1000)
+        other = (users @ model.items(table.known[drawn]).T).numpy()  # (B, 1000)
         for row, own in enumerate(batch.targets):
-            liked = (model.items(table.vectors[own]) @ users[row]).numpy()
+            liked = (model.items(table.known[own]) @ users[row]).numpy()
             rest = np.sort(other[row][~np.isin(drawn, own)])
             below = np.searchsorted(rest, liked, "left") + np.searchsorted(rest, liked, "right")
             found.append(float(below.mean() / 2 / max(len(rest), 1)))

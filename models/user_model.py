@@ -1,31 +1,38 @@
 """The user model: named groups in, a unit vector out, and a tower for items beside it.
 
-The vector begins as what is known to be good, a mixture of the user's average item vectors, and
-learns corrections to it::
+The vector begins as what is known to be good, and learns corrections to it. Three parts lie side by
+side: the mean direction of what was played, where it lay (``models.codebook``), and how much it
+matters to this user what everybody plays::
 
-    user = normalise(P · (a ⊙ Σ_g softmax(mix)_g · taste_g)  +  gate · f(groups, presence bits))
-    item = normalise(P · (b ⊙ v)                             +  gate · h(v))
+    user = normalise([ a ⊙ Σ_g softmax(mix)_g · taste_g | a' ⊙ interests | β ]  +  gate · f(groups))
+    item = normalise([ b ⊙ vector                       | b' ⊙ code      | p ]  +  gate · h(item))
 
-P is an isometry that is never trained, a and b weigh its dimensions and begin as ones, f and h
-begin as zero: before the first step the dot product of a user and an item is the cosine of the
-average and the item. A trained P was tried, and moved items that nobody had played yet away from
-where their content puts them. Hiding whole groups in
-training (Volkovs et al., DropoutNet, NeurIPS 2017) lets one model serve a listener of ten years and
-one of ten seconds. Decoders reconstruct the groups from the vector, so that it keeps what the next
-play alone would not ask for.
+p is the logarithm of an item's plays, a and b begin as constants, f and h as zero. So before the
+first step the product of a user and an item is the cosine of item and average, plus how densely the
+user's plays lie around the item, plus a little for what is popular; a user of whom nothing is known
+is left with that. Nothing turns the parts: a column of the vector goes on meaning what it meant.
+Hiding whole groups in training (Volkovs et al., DropoutNet, NeurIPS 2017) lets one model serve a
+listener of ten years and one of ten seconds. Decoders reconstruct the groups from the vector, so
+that it keeps what the next play alone would not ask for.
 """
 
 from __future__ import annotations
+
+import math
 
 import torch
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from models.layout import VECTOR_SIZE, FeatureLayout, Group
+from models.codebook import ITEM_SIZE, Codebook
+from models.layout import CODE_SIZE, INTERESTS, VECTOR_SIZE, FeatureLayout, Group
 
 # A few scalars have further to go than the networks: they learn this much faster.
 MIX_RATE, METRIC_RATE = 10.0, 5.0
+# Of a user's interests and of popularity beside taste, before training (docs/quality.md).
+INTERESTS_START, USER_POPULARITY, ITEM_POPULARITY = 0.7, 0.03, 0.3
+SIZE = VECTOR_SIZE + CODE_SIZE + 2
 
 
 class UserModelConfig(BaseModel):
@@ -35,8 +42,8 @@ class UserModelConfig(BaseModel):
 
     layout: FeatureLayout
     """The groups of the feature rows that it reads."""
-    size: int = 128
-    """Numbers of a user's vector."""
+    anchors: int = 1
+    """Rows of the codebook."""
     hidden: int = 128
     """Width of the hidden layers."""
     gate: float = 0.3
@@ -46,19 +53,25 @@ class UserModelConfig(BaseModel):
 
 
 class UserModel(nn.Module):
-    """Encoder, decoders and item tower."""
+    """Encoder, decoders and item tower.
 
-    def __init__(self, config: UserModelConfig) -> None:
+    Args:
+        config: what it is made of.
+        codebook: of the batch; without one codes are zero until weights are loaded.
+    """
+
+    def __init__(self, config: UserModelConfig, codebook: Codebook | None = None) -> None:
         super().__init__()
         self.config = config
         groups = config.layout.groups
-        self.vector_groups = [group for group in groups if group.kind == "vector"]
-        self.register_buffer("isometry", _isometry(config.size))
-        self.isometry: Tensor
-        self.mix = nn.Parameter(torch.zeros(len(self.vector_groups)))
-        self.user_metric = nn.Parameter(torch.zeros(VECTOR_SIZE))
-        self.item_metric = nn.Parameter(torch.zeros(VECTOR_SIZE))
-        self.nobody = nn.Parameter(self.isometry.sum(dim=1) / VECTOR_SIZE**0.5)
+        self.tastes = [one for one in groups if one.kind == "vector" and one.name != INTERESTS]
+        self.codebook = codebook or Codebook(config.anchors)
+        self.mix = nn.Parameter(torch.zeros(len(self.tastes)))
+        start = torch.zeros(VECTOR_SIZE + CODE_SIZE)
+        start[VECTOR_SIZE:] = math.log(INTERESTS_START) / METRIC_RATE
+        self.user_metric = nn.Parameter(start)
+        self.item_metric = nn.Parameter(torch.zeros(VECTOR_SIZE + CODE_SIZE))
+        self.popularity = nn.Parameter(torch.tensor(USER_POPULARITY))
         width = config.layout.width + len(groups)
         # Only amounts have a scale of their own; the other groups' is what they mean.
         amounts = [group for group in groups if group.kind == "amounts"]
@@ -66,11 +79,16 @@ class UserModel(nn.Module):
             {group.name: nn.BatchNorm1d(group.width, affine=False) for group in amounts}
         )
         self.user_net = _correction(width, config)
-        self.item_net = _correction(VECTOR_SIZE, config)
+        self.item_net = _correction(ITEM_SIZE, config)
         self.decoders = nn.ModuleDict(
-            {group.name: nn.Linear(config.size, group.width) for group in groups}
+            {group.name: nn.Linear(SIZE, group.width) for group in groups}
         )
         self.log_scale = nn.Parameter(torch.tensor(10.0).log())
+
+    @classmethod
+    def of(cls, layout: FeatureLayout, codebook: Codebook) -> UserModel:
+        """A model that is yet to be trained."""
+        return cls(UserModelConfig(layout=layout, anchors=len(codebook.anchors)), codebook)
 
     def forward(self, features: Tensor, present: Tensor, items: Tensor) -> tuple[Tensor, Tensor]:
         """Users and items on one sphere; one call, so that gradients of both are synchronised.
@@ -78,28 +96,31 @@ class UserModel(nn.Module):
         Args:
             features: (B, layout.width) float32, zeros where a group is missing.
             present: (B, groups) float32 of 0 and 1.
-            items: (N, VECTOR_SIZE) float32.
+            items: (N, ITEM_SIZE) float32, as ``Codebook`` describes them.
 
         Returns:
-            (B, size) and (N, size) float32, rows of length 1.
+            (B, SIZE) and (N, SIZE) float32, rows of length 1.
         """
         return self.users(features, present), self.items(items)
 
     def users(self, features: Tensor, present: Tensor) -> Tensor:
-        """Encode users, (B, size) unit rows; the arguments as in ``forward``."""
+        """Encode users, (B, SIZE) unit rows; the arguments as in ``forward``."""
         bits = torch.repeat_interleave(present, self._widths(present.device), dim=1)  # (B, width)
         known = self._scaled(features) * bits  # (B, width)
-        correction = self.user_net(torch.cat([known, present], dim=1))  # (B, size)
-        taste, heard = self._taste(features, present)  # (B, VECTOR_SIZE), (B, 1)
-        weighed = taste * (METRIC_RATE * self.user_metric).exp()  # (B, VECTOR_SIZE)
-        base = weighed @ self.isometry.T + (1 - heard) * self.nobody  # (B, size)
-        return F.normalize(base + self.config.gate * correction, dim=1)  # (B, size)
+        correction = self.user_net(torch.cat([known, present], dim=1))  # (B, SIZE)
+        interests = known[:, self.config.layout[INTERESTS].slice]  # (B, CODE_SIZE)
+        parts = torch.cat([self._taste(features, present), interests], dim=1)
+        weighed = parts * (METRIC_RATE * self.user_metric).exp()  # (B, VECTOR_SIZE + CODE_SIZE)
+        common = self.popularity.expand(len(weighed), 1)  # (B, 1)
+        base = torch.cat([weighed, common, torch.zeros_like(common)], dim=1)  # (B, SIZE)
+        return F.normalize(base + self.config.gate * correction, dim=1)  # (B, SIZE)
 
-    def items(self, vectors: Tensor) -> Tensor:
-        """Place items on the users' sphere, (N, size) unit rows."""
-        weighed = vectors * (METRIC_RATE * self.item_metric).exp()  # (N, VECTOR_SIZE)
-        base = weighed @ self.isometry.T  # (N, size)
-        return F.normalize(base + self.config.gate * self.item_net(vectors), dim=1)  # (N, size)
+    def items(self, known: Tensor) -> Tensor:
+        """Place items on the users' sphere, (N, SIZE) unit rows; the argument as in ``forward``."""
+        weighed = known[:, :-1] * (METRIC_RATE * self.item_metric).exp()
+        common = ITEM_POPULARITY * known[:, -1:]  # (N, 1)
+        base = torch.cat([weighed, common, torch.zeros_like(common)], dim=1)  # (N, SIZE)
+        return F.normalize(base + self.config.gate * self.item_net(known), dim=1)  # (N, SIZE)
 
     def decode(self, users: Tensor) -> dict[str, Tensor]:
         """Reconstruct each group from the vectors, by name, (B, group.width) before any softmax."""
@@ -114,16 +135,16 @@ class UserModel(nn.Module):
         ]
         return torch.cat(parts, dim=1)  # (B, width)
 
-    def _taste(self, features: Tensor, present: Tensor) -> tuple[Tensor, Tensor]:
+    def _taste(self, features: Tensor, present: Tensor) -> Tensor:
+        """The mixture of what is known of a user's taste, (B, VECTOR_SIZE)."""
         names = self.config.layout.names
         bits = torch.stack(
-            [present[:, names.index(group.name)] for group in self.vector_groups], dim=1
-        )  # (B, vector groups)
+            [present[:, names.index(group.name)] for group in self.tastes], dim=1
+        )  # (B, tastes)
         mix = (MIX_RATE * self.mix).expand_as(bits).masked_fill(bits == 0, -1e4)
-        weight = torch.softmax(mix, dim=1) * bits  # (B, vector groups)
-        stacked = torch.stack([features[:, group.slice] for group in self.vector_groups], dim=1)
-        taste = (weight[:, :, None] * stacked).sum(dim=1)  # (B, VECTOR_SIZE)
-        return taste, (bits.sum(dim=1, keepdim=True) > 0).to(taste.dtype)
+        weight = torch.softmax(mix, dim=1) * bits  # (B, tastes)
+        stacked = torch.stack([features[:, group.slice] for group in self.tastes], dim=1)
+        return (weight[:, :, None] * stacked).sum(dim=1)  # (B, VECTOR_SIZE)
 
     def _widths(self, device: torch.device) -> Tensor:
         return torch.tensor([group.width for group in self.config.layout.groups], device=device)
@@ -145,15 +166,9 @@ def reconstruction_loss(group: Group, decoded: Tensor, values: Tensor) -> Tensor
     return entropy / max(1.0, torch.tensor(float(group.width)).log().item())
 
 
-def _isometry(size: int) -> Tensor:
-    """The same columns of length 1, at right angles, for every model, (size, VECTOR_SIZE)."""
-    generator = torch.Generator().manual_seed(7)
-    return torch.linalg.qr(torch.randn(size, size, generator=generator))[0][:, :VECTOR_SIZE]
-
-
 def _correction(width: int, config: UserModelConfig) -> nn.Sequential:
     """Two layers whose result begins as zero."""
-    last = nn.Linear(config.hidden, config.size)
+    last = nn.Linear(config.hidden, SIZE)
     nn.init.zeros_(last.weight)
     nn.init.zeros_(last.bias)
     first = nn.Linear(width, config.hidden)

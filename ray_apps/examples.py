@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import torch
 
+from models.checkpoint import load_codebook
 from models.training import Examples, ItemTable
 from schemas.arrow import matrix
 
@@ -82,6 +83,7 @@ class Items:
     """
 
     def __init__(self, lake: Lakehouse, batch: Batch) -> None:
+        self.codebook = load_codebook(lake.model_uri(batch.batch_id))
         ids = lake.read("track_vectors", batch, ["item_id"])["item_id"]
         self.index = pd.Index(ids.to_numpy(zero_copy_only=False)).sort_values()
         columns = ["item_id", "fold", "vector", "support"]
@@ -99,7 +101,7 @@ class Items:
         support = np.zeros(len(self.index))
         vectors[place[known]] = values[known]
         support[place[known]] = rows["support"].to_numpy()[known]
-        return ItemTable.of(vectors, support)
+        return ItemTable.of(vectors, support, self.codebook)
 
     @cached_property
     def known(self) -> np.ndarray:
@@ -109,7 +111,7 @@ class Items:
         """
         found = np.zeros((max(self.tables, default=-1) + 2, len(self.index) + 1), bool)
         for fold, table in self.tables.items():
-            found[fold, :-1] = table.known
+            found[fold, :-1] = table.played
         return found
 
     def rows(self, table: pa.Table) -> Rows:

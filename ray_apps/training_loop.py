@@ -25,7 +25,7 @@ from models.training_state import (
     restore_random,
     save_state,
 )
-from models.user_model import UserModel, UserModelConfig
+from models.user_model import UserModel
 from ray_apps.examples import Items, validation_examples
 from ray_apps.feed import Feed
 from ray_apps.surroundings import Surroundings
@@ -93,7 +93,7 @@ class TrainingLoop:
 
     def _trainer(self, layout: FeatureLayout) -> Trainer:
         torch.manual_seed(self.training.seed)
-        inner = UserModel(UserModelConfig(layout=layout))
+        inner = UserModel.of(layout, self.items.codebook)
         self.start = {name: value.detach().clone() for name, value in inner.named_parameters()}
         inner.to(self.device)
         model = prepare_model(inner) if self.workers > 1 else inner

@@ -1,5 +1,6 @@
 """What every test may ask for: a lakehouse, the real data, one Spark and one Ray per run, kills."""
 
+import math
 import os
 import signal
 import subprocess
@@ -18,6 +19,8 @@ from hypothesis import settings
 
 from lakehouse.batch import Batch
 from lakehouse.storage import Lakehouse
+from models.baselines.baseline import padded
+from models.features import unit
 from models.layout import VECTOR_SIZE, build_layout
 from schemas.arrow import list_column
 from schemas.contract import contract
@@ -267,12 +270,12 @@ def _live_batch(
     import torch
 
     from models.checkpoint import save_model
-    from models.user_model import UserModel, UserModelConfig
+    from models.user_model import SIZE, UserModel, UserModelConfig
 
     batch_id = lake.batches.open(MOMENT, parents, "", "0.1.0").batch_id
     torch.manual_seed(number)
     model = UserModel(UserModelConfig(layout=build_layout({})))
-    place = model.isometry.numpy().T
+    model.codebook.log_plays[0] = math.log(2)  # all tracks are played once: none is more popular
     columns = {
         "track_vectors": {
             "item_id": [f"t{n}" for n in range(len(tracks))],
@@ -284,7 +287,7 @@ def _live_batch(
             "user_id": [f"u{n}" for n in range(len(users))],
             "bucket": [0] * len(users),
             "as_of": [MOMENT] * len(users),
-            "embedding": list_column(users @ place / np.linalg.norm(users, axis=1)[:, None]),
+            "embedding": list_column(padded(unit(users), SIZE)),
             "source": ["batch"] * len(users),
             "status": ["established"] * len(users),
         },

@@ -8,7 +8,7 @@ from numpy.testing import assert_allclose
 
 from models.events import DAY, SKIP_WEIGHT, Events, Profiles
 from models.features import FAVOURITES, FeatureBuilder, creator_vectors, decay, unit
-from models.layout import AMOUNTS, HALF_LIVES, VECTOR_SIZE, build_layout
+from models.layout import AMOUNTS, CODE_SIZE, HALF_LIVES, VECTOR_SIZE, build_layout
 
 LAYOUT = build_layout(
     {
@@ -23,7 +23,8 @@ ITEMS = 14
 CREATOR_OF_ITEM = np.arange(ITEMS) // 2  # seven creators of two items each
 VECTORS = unit(np.random.default_rng(7).standard_normal((ITEMS, VECTOR_SIZE)).astype(np.float32))
 CREATORS = creator_vectors(VECTORS, CREATOR_OF_ITEM, ITEMS // 2)
-BUILDER = FeatureBuilder(LAYOUT, VECTORS, CREATORS)
+CODES = np.random.default_rng(8).standard_normal((ITEMS, CODE_SIZE)).astype(np.float32)
+BUILDER = FeatureBuilder(LAYOUT, VECTORS, CREATORS, CODES)
 MOMENT = 20_514 * DAY  # midnight after a Sunday
 DISTRIBUTIONS = ("hour", "weekday", "kind", "surface", "device")
 

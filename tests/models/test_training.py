@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from models.codebook import Codebook
 from models.layout import VECTOR_SIZE
 from models.training import (
     SHARES,
@@ -25,7 +26,8 @@ ITEMS, USERS = 40, 24
 @pytest.fixture
 def items() -> ItemTable:
     vectors = np.random.default_rng(0).standard_normal((ITEMS, VECTOR_SIZE)).astype(np.float32)
-    return ItemTable.of(vectors / np.linalg.norm(vectors, axis=1, keepdims=True), np.ones(ITEMS))
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    return ItemTable.of(vectors, np.ones(ITEMS), Codebook())
 
 
 @pytest.fixture
@@ -156,7 +158,7 @@ def test_targets_do_not_enter_the_loss_as_negatives(new_model, examples):
     vectors = np.eye(ITEMS, VECTOR_SIZE, dtype=np.float32)
     only_targets = np.zeros(ITEMS)
     only_targets[:5] = 1
-    table = ItemTable.of(vectors, only_targets)
+    table = ItemTable.of(vectors, only_targets, Codebook())
     alike = Examples(examples.features, examples.present, [np.arange(5)] * USERS, fold=0)
     model = new_model()
     trainer = Trainer(model, model, TrainingConfig(negatives=16, reconstruction=0.0), 1)
@@ -164,11 +166,11 @@ def test_targets_do_not_enter_the_loss_as_negatives(new_model, examples):
 
 
 def test_items_are_drawn_in_proportion_to_their_plays():
-    table = ItemTable.of(np.zeros((4, VECTOR_SIZE), np.float32), np.array([0, 1, 0, 3]))
+    table = ItemTable.of(np.zeros((4, VECTOR_SIZE), np.float32), np.array([0, 1, 0, 3]), Codebook())
     drawn = np.bincount(table.draw(10_000, np.random.default_rng(0)), minlength=4) / 10_000
     assert drawn[[0, 2]].tolist() == [0, 0]
     assert drawn[3] == pytest.approx(0.75, abs=0.02)
-    assert table.known.tolist() == [False, True, False, True]
+    assert table.played.tolist() == [False, True, False, True]
 
 
 class Oracle:
@@ -182,14 +184,14 @@ class Oracle:
     def users(self, features: torch.Tensor, _: torch.Tensor) -> torch.Tensor:
         return self.sign * features
 
-    def items(self, vectors: torch.Tensor) -> torch.Tensor:
-        return vectors
+    def items(self, known: torch.Tensor) -> torch.Tensor:
+        return known[:, :VECTOR_SIZE]
 
 
 @pytest.mark.parametrize(("sign", "expected"), [(1, 1.0), (-1, 0.0), (0, 0.5)])
 def test_the_auc_of_a_perfect_a_reversed_and_an_indifferent_model(sign, expected):
-    table = ItemTable.of(np.eye(ITEMS, dtype=np.float32), np.ones(ITEMS))
-    users = torch.eye(ITEMS)[:USERS]
+    table = ItemTable.of(np.eye(ITEMS, VECTOR_SIZE, dtype=np.float32), np.ones(ITEMS), Codebook())
+    users = torch.eye(USERS, VECTOR_SIZE)
     targets = [np.array([row]) for row in range(USERS)]
     batch = Examples(users, torch.ones(USERS, 1), targets, fold=3)
     found = held_out_aucs(Oracle(sign), [batch], {3: table}, seed=0)

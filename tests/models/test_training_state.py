@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from models.codebook import Codebook
 from models.early_stopping import EarlyStopping
 from models.layout import VECTOR_SIZE
 from models.progress import Progress
@@ -26,7 +27,8 @@ CONFIG = TrainingConfig(negatives=64, learning_rate=1e-2)
 @pytest.fixture
 def items() -> ItemTable:
     vectors = np.random.default_rng(0).standard_normal((ITEMS, VECTOR_SIZE)).astype(np.float32)
-    return ItemTable.of(vectors / np.linalg.norm(vectors, axis=1, keepdims=True), np.ones(ITEMS))
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    return ItemTable.of(vectors, np.ones(ITEMS), Codebook())
 
 
 @pytest.fixture

@@ -4,8 +4,14 @@ import torch
 from numpy.testing import assert_allclose
 from pydantic import ValidationError
 
-from models.layout import VECTOR_SIZE
-from models.user_model import UserModelConfig, reconstruction_loss
+from models.codebook import ITEM_SIZE
+from models.layout import INTERESTS, VECTOR_SIZE
+from models.user_model import (
+    INTERESTS_START,
+    USER_POPULARITY,
+    UserModelConfig,
+    reconstruction_loss,
+)
 
 VECTOR_GROUPS = ["taste_7d", "taste_30d", "taste_180d", "creators", "onboarding"]
 
@@ -16,7 +22,11 @@ def cosine(left: np.ndarray, right: np.ndarray) -> np.ndarray:
 
 
 def item_rows(count: int = 6) -> torch.Tensor:
-    return torch.randn(count, VECTOR_SIZE, generator=torch.Generator().manual_seed(1))
+    """Items of equal length that are played as often as the mean."""
+    rows = torch.randn(count, ITEM_SIZE, generator=torch.Generator().manual_seed(1))
+    vectors, codes = rows[:, :VECTOR_SIZE], rows[:, VECTOR_SIZE:-1]
+    parts = (torch.nn.functional.normalize(part, dim=1) for part in (vectors, codes))
+    return torch.cat([*parts, torch.zeros(count, 1)], dim=1)
 
 
 def shaken(model):
@@ -32,13 +42,32 @@ def shaken(model):
     "known", [VECTOR_GROUPS[:1], VECTOR_GROUPS[4:], VECTOR_GROUPS[2:4], VECTOR_GROUPS]
 )
 @torch.no_grad()
-def test_before_training_a_score_is_the_cosine_of_item_and_average(
+def test_before_training_a_user_is_the_average_and_interests_beside_it(
     new_model, feature_rows, layout, known
 ):
-    features, present = feature_rows({*known, "hour", "country"}, {*known, "amounts"})
+    features, present = feature_rows({*known, "hour", INTERESTS}, {*known, "amounts"})
     users, items = new_model()(features, present, item_rows())
     average = np.mean([features[:, layout[name].slice].numpy() for name in known], axis=0)
-    assert_allclose(users @ items.T, cosine(average, item_rows().numpy()), atol=1e-5)
+    interests = INTERESTS_START * features[:, layout[INTERESTS].slice].numpy()
+    common = np.full((2, 1), USER_POPULARITY)
+    expected = cosine(np.concatenate([average, interests, common], axis=1), item_rows().numpy())
+    assert_allclose(users @ items.T, expected, atol=1e-5)
+
+
+@torch.no_grad()
+def test_who_has_told_nothing_is_offered_what_is_popular(new_model, feature_rows):
+    items = item_rows()
+    items[:, -1] = torch.tensor([0.5, -1.0, 2.0, 0.0, 1.0, -2.0])
+    users, places = new_model()(*feature_rows(set()), items)
+    assert (users @ places.T)[0].argsort(descending=True).tolist() == [2, 4, 0, 3, 1, 5]
+
+
+@torch.no_grad()
+def test_of_two_items_alike_the_more_popular_comes_first(new_model, feature_rows):
+    items = item_rows(1).repeat(2, 1)
+    items[1, -1] = 0.1
+    users, places = new_model()(*feature_rows({"country"}), items)
+    assert places[1] @ users[0] > places[0] @ users[0]
 
 
 @torch.no_grad()

@@ -7,6 +7,8 @@ import pytest
 from jobs.cooccurrence import FOLDS
 from lakehouse.batches import BatchRegistry
 from lakehouse.storage import Lakehouse
+from models.checkpoint import save_codebook
+from models.codebook import fit_codebook
 from models.features import unit
 from models.layout import VECTOR_SIZE, build_layout
 from schemas.arrow import list_column
@@ -35,6 +37,8 @@ class World:
                 self.features[user, LAYOUT[name].slice] = self.vectors[user % ITEMS]
                 self.present[user, LAYOUT.names.index(name)] = 1
         self.batch_id = self.registry.open(AS_OF, {}, "s", "v").batch_id
+        codebook = fit_codebook(self.vectors, np.full(ITEMS, 3), seed=0)
+        save_codebook(codebook, self.lake.model_uri(self.batch_id))
         other = self.registry.open(AS_OF, {}, "s", "v").batch_id  # its rows are nobody's business
         for batch_id in (other, self.batch_id):
             tables = {table: self._append(table, rows) for table, rows in self._tables(batch_id)}

@@ -3,6 +3,7 @@ import pyarrow as pa
 import pytest
 import torch
 
+from models.codebook import Codebook
 from models.layout import VECTOR_SIZE
 from models.training import Examples, ItemTable
 from ray_apps.examples import Items, Rows, by_fold, draw_batches, split, validation_examples
@@ -17,7 +18,7 @@ def items(known: dict[int, list[str]], index: list[str]) -> Items:
     found.index = pd.Index(index)
     vectors = np.zeros((len(index), VECTOR_SIZE), np.float32)
     found.tables = {
-        fold: ItemTable.of(vectors, np.isin(index, heard).astype(float))
+        fold: ItemTable.of(vectors, np.isin(index, heard).astype(float), Codebook())
         for fold, heard in known.items()
     }
     return found

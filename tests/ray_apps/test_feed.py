@@ -6,6 +6,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
+from models.codebook import Codebook
 from models.layout import VECTOR_SIZE
 from models.training import ItemTable
 from ray_apps import feed
@@ -21,7 +22,7 @@ def items(heard: list[str]) -> Items:
     found = Items.__new__(Items)
     found.index = pd.Index(CATALOGUE)
     vectors = np.zeros((len(CATALOGUE), VECTOR_SIZE), np.float32)
-    found.tables = {0: ItemTable.of(vectors, np.isin(CATALOGUE, heard).astype(float))}
+    found.tables = {0: ItemTable.of(vectors, np.isin(CATALOGUE, heard).astype(float), Codebook())}
     return found
 
 

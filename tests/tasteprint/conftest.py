@@ -20,7 +20,8 @@ MAINS = {
     "batch_embed.py": batch_embed.main,
 }
 SERVED_AS_OF = datetime(2026, 3, 1, tzinfo=UTC)
-USERS, ITEMS, PLAYS = 80, 24, 12
+USERS, ITEMS, PLAYS = 80, 96, 12
+OWN = ITEMS // 4  # items of a creator
 
 
 def _inputs() -> dict[str, list[dict]]:
@@ -30,13 +31,13 @@ def _inputs() -> dict[str, list[dict]]:
     for user in range(USERS):
         at = SERVED_AS_OF - timedelta(days=int(rng.integers(20, 300)))
         for number in range(PLAYS):
-            item = 6 * (user % 4) + int(rng.integers(0, 6))
+            item = OWN * (user % 4) + int(rng.integers(0, OWN))
             at += timedelta(minutes=int(rng.choice([4, 40_000])))
             event = {"event_id": f"e{user}-{number}", "user_id": f"u{user:02d}"}
             what = {"item_id": f"t{item:02d}", "item_kind": "track", "ms_played": 60_000}
             listens.append(event | what | {"played_at": at, "ingested_at": at})
     items = [
-        {"item_id": f"t{item:02d}", "kind": "track", "creator_id": f"c{item // 6}"}
+        {"item_id": f"t{item:02d}", "kind": "track", "creator_id": f"c{item // OWN}"}
         for item in range(ITEMS)
     ]
     return {"items": items, "users": [], "onboarding": [], "listens": listens}
