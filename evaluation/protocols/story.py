@@ -8,10 +8,9 @@ import numpy as np
 
 from evaluation.contenders import MODEL, TITLES
 from evaluation.names import favourites, listed
+from evaluation.neighbours import nearest_first
 from evaluation.protocols.future_listening import NAME, PUBLISHED
 from evaluation.report import Table, interval, share
-from models.features import unit
-
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -78,17 +77,15 @@ def slices_table(found: Sequence[Slice]) -> Table:
 def people(cohort: Cohort, known: Representation, names: np.ndarray) -> Table:
     """Some of the most active users, the users nearest to them, and their first items."""
     plays = np.bincount(cohort.past.user, minlength=cohort.past.users)
-    users = unit(known.users)
+    active = np.argsort(-plays, kind="stable")[:SHOWN]
+    near = nearest_first(known.users, active, NEIGHBOURS)
     rows = []
-    for user in np.argsort(-plays, kind="stable")[:SHOWN].tolist():
-        near = users @ users[user]
-        near[user] = -np.inf
-        others = np.argsort(-near, kind="stable")[:NEIGHBOURS]
+    for user, others in zip(active.tolist(), near.tolist(), strict=True):
         first = np.argsort(-(known.items @ known.users[user]), kind="stable")[:TOP]
         rows.append(
             [
                 favourites(cohort, names, user),
-                " / ".join(favourites(cohort, names, int(other)) for other in others),
+                " / ".join(favourites(cohort, names, other) for other in others),
                 listed(names, first),
             ]
         )
