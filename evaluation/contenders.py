@@ -27,9 +27,11 @@ if TYPE_CHECKING:
     from models.baselines import Baseline
 
 MODEL = "user_model"
+LOT = "lot"
 TITLES = {
     MODEL: "Tasteprint's user model",
     "popularity": "popularity",
+    LOT: "neighbours drawn by lot",
     "average": "average of item vectors",
     **{
         f"average_{name.removeprefix('taste_')}": f"decayed average, {days:g} days"

@@ -1,4 +1,4 @@
-"""What future listening came to, as tables and a picture that people can read."""
+"""What protocols came to, as tables that people can read."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from evaluation.neighbours import nearest_first
 from evaluation.protocols.future_listening import NAME, PUBLISHED
 from evaluation.report import Table, interval, share
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from evaluation.cohort import Cohort
     from evaluation.measured import Measured
@@ -32,25 +32,46 @@ ABOUT = {
 
 def comparison(drawn: str, rows: Sequence[Measured]) -> Table:
     """A row for each representation: figures, and what ours gains over it."""
-    of = {
-        (row.representation, row.metric): row for row in rows if row.protocol == f"{NAME}/{drawn}"
-    }
-    names = list(dict.fromkeys(name for name, _ in of))
+    published = {name: _said(*gains) for name, gains in PUBLISHED.items()}
+    return versus(
+        f"{NAME}/{drawn}",
+        rows,
+        (f"Table 1, negatives: {drawn}", ABOUT[drawn]),
+        ("accuracy", "auc"),
+        published if drawn == "popularity" else {},
+    )
+
+
+def versus(
+    protocol: str,
+    rows: Sequence[Measured],
+    heading: tuple[str, str],
+    gains: Sequence[str],
+    published: Mapping[str, str],
+) -> Table:
+    """Every representation that a protocol measured, beside ours.
+
+    Args:
+        protocol: its name.
+        rows: of this and of other protocols.
+        heading: title, and what a reader has to know.
+        gains: metrics whose gains are told; of the others figures alone.
+        published: what others have reported of ours over a representation, by its name.
+    """
+    of = {(row.representation, row.metric): row for row in rows if row.protocol == protocol}
     metrics = [metric for name, metric in of if name == MODEL]
-    gains = ["accuracy gain", "auc gain"]
-    published = ["published"] if drawn == "popularity" else []
+    told = [f"{metric} gain" for metric in gains]
     return Table(
-        title=f"Table 1, negatives: {drawn}",
-        about=ABOUT[drawn],
-        header=["representation", *metrics, *gains, *published],
+        *heading,
+        header=["representation", *metrics, *told, *(["published"] if published else [])],
         rows=[
             [
                 TITLES[name],
                 *(interval(of[name, metric]) for metric in metrics),
-                *(share(of[name, gain]) if (name, gain) in of else "" for gain in gains),
-                *([_published(name)] if published else []),
+                *(share(of[name, gain]) if (name, gain) in of else "" for gain in told),
+                *([published.get(name, "")] if published else []),
             ]
-            for name in names
+            for name in dict.fromkeys(name for name, _ in of)
         ],
     )
 
@@ -97,8 +118,5 @@ def people(cohort: Cohort, known: Representation, names: np.ndarray) -> Table:
     )
 
 
-def _published(name: str) -> str:
-    if name not in PUBLISHED:
-        return ""
-    accuracy, auc = PUBLISHED[name]
+def _said(accuracy: float, auc: float) -> str:
     return f"accuracy {accuracy:+.1%}, AUC {auc:+.1%}"
