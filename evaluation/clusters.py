@@ -65,7 +65,7 @@ class Clusters:
 def read_clusters(
     lake: Lakehouse, batch: Batch, cohort: Cohort, horizon_days: float
 ) -> list[Clusters]:
-    """All kinds of clusters in which the data puts any two users together, in order of ``KINDS``."""
+    """All clusters in which the data puts any two users together, in order of ``KINDS``."""
     users = pd.Index(cohort.user_ids)
     plays = _described(lake, batch, read_plays(lake, batch, horizon_days, users))
     before, after = plays[~plays["later"]], plays[plays["later"]]

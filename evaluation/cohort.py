@@ -118,9 +118,7 @@ def read_cohort(
     return Cohort(users.to_numpy(), items.to_numpy(), rows, past, future)
 
 
-def read_plays(
-    lake: Lakehouse, batch: Batch, horizon_days: float, users: pd.Index
-) -> pd.DataFrame:
+def read_plays(lake: Lakehouse, batch: Batch, horizon_days: float, users: pd.Index) -> pd.DataFrame:
     """What some users played up to the horizon.
 
     Returns:
@@ -165,7 +163,9 @@ def _some_users(
 
 def _plays(played: pd.DataFrame, items: pd.Index) -> pd.DataFrame:
     """user, item, at and later, of items that have vectors, in order of user and time."""
-    frame = played.assign(item=items.get_indexer(played["item_id"])).drop(columns="item_id")
+    frame = played.assign(item=items.get_indexer(pd.Index(played["item_id"]))).drop(
+        columns="item_id"
+    )
     return frame[frame["item"] >= 0].sort_values(["user", "at"], kind="stable")
 
 

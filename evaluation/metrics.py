@@ -23,7 +23,7 @@ def auc(positive: np.ndarray, negative: np.ndarray) -> float:
 
 
 def highest(scores: np.ndarray, most: int) -> np.ndarray:
-    """Places of the highest scores, highest first and equals by place, int64; of -inf there is none.
+    """Places of the highest scores, highest first, equals by place, int64; of -inf there is none.
 
     Args:
         scores: (N,).

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 MOST_ITEMS, MOST_USERS = 1_500, 500
 ABOUT = (
-    "Laid out in two dimensions by t-SNE of cosines, so only neighbourhoods mean anything; hover for "
-    "names."
+    "Laid out in two dimensions by t-SNE of cosines, so only neighbourhoods mean anything; hover "
+    "for names."
 )
 FEWEST = 5  # points; of fewer there is no map
 

@@ -67,9 +67,7 @@ def neighbourhoods(
     for one in clusters:
         found[one.kind][LOT] = {METRIC: by_lot(one)}
     return [
-        row
-        for kind, by_user in found.items()
-        for row in measured(f"{NAME}/{kind}", by_user, MODEL)
+        row for kind, by_user in found.items() for row in measured(f"{NAME}/{kind}", by_user, MODEL)
     ]
 
 

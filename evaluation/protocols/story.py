@@ -11,6 +11,7 @@ from evaluation.names import favourites, listed
 from evaluation.neighbours import nearest_first
 from evaluation.protocols.future_listening import NAME, PUBLISHED
 from evaluation.report import Table, interval, share
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 

@@ -88,9 +88,7 @@ def test_data_that_tells_nothing_but_genres_has_clusters_of_genres_alone(told):
     found = told()
     places = found.pop("places")
     assert list(found) == [GENRE]
-    expected = [
-        {places[f"u{user}"] for user in range(genre, USERS, 5)} for genre in range(5)
-    ]
+    expected = [{places[f"u{user}"] for user in range(genre, USERS, 5)} for genre in range(5)]
     assert names_of(found[GENRE]) == sorted(expected, key=min)
 
 
