@@ -41,7 +41,7 @@ ABOUT = {
     GENRE: "Users who had played the same genre most.",
     COUNTRY: "Users of one country, as they told it. The published figure is of the country of the "
     "artists played most, which no table here has.",
-    ONBOARDING: "Users who picked the same thing before their first play.",
+    ONBOARDING: "Users who picked the same thing at onboarding, one pick or more.",
 }
 
 
