@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from evaluation.contenders import MODEL, TITLES
 from evaluation.names import favourites, listed
+from evaluation.protocols.comparison import comparison
 from evaluation.protocols.future_listening import NAME, PUBLISHED
-from evaluation.report import Table, interval, share
+from evaluation.report import Table
 from models.features import unit
 
 if TYPE_CHECKING:
@@ -31,29 +31,11 @@ ABOUT = {
 }
 
 
-def comparison(drawn: str, rows: Sequence[Measured]) -> Table:
-    """A row for each representation: figures, and what ours gains over it."""
-    of = {
-        (row.representation, row.metric): row for row in rows if row.protocol == f"{NAME}/{drawn}"
-    }
-    names = list(dict.fromkeys(name for name, _ in of))
-    metrics = [metric for name, metric in of if name == MODEL]
-    gains = ["accuracy gain", "auc gain"]
-    published = ["published"] if drawn == "popularity" else []
-    return Table(
-        title=f"Table 1, negatives: {drawn}",
-        about=ABOUT[drawn],
-        header=["representation", *metrics, *gains, *published],
-        rows=[
-            [
-                TITLES[name],
-                *(interval(of[name, metric]) for metric in metrics),
-                *(share(of[name, gain]) if (name, gain) in of else "" for gain in gains),
-                *([_published(name)] if published else []),
-            ]
-            for name in names
-        ],
-    )
+def table_1(drawn: str, rows: Sequence[Measured]) -> Table:
+    """Everybody's figures under one way to draw negatives."""
+    published = PUBLISHED if drawn == "popularity" else None
+    compared = comparison(f"{NAME}/{drawn}", rows, published)
+    return Table(f"Table 1, negatives: {drawn}", ABOUT[drawn], *compared)
 
 
 def slices_table(found: Sequence[Slice]) -> Table:
@@ -98,10 +80,3 @@ def people(cohort: Cohort, known: Representation, names: np.ndarray) -> Table:
         header=["plays", "nearest listeners play", "first items by dot product"],
         rows=rows,
     )
-
-
-def _published(name: str) -> str:
-    if name not in PUBLISHED:
-        return ""
-    accuracy, auc = PUBLISHED[name]
-    return f"accuracy {accuracy:+.1%}, AUC {auc:+.1%}"

@@ -1,14 +1,15 @@
 import json
 
 from evaluation.measured import Measured
-from evaluation.report import Report, Table, interval, share, write
+from evaluation.report import Picture, Report, Table, interval, share, write
 
 ROW = Measured("p", "us", "auc", 0.81234, 0.8, 0.825)
 
 
 def report() -> Report:
     table = Table("Who wins", "Higher is better.", ["who", "AUC"], [["<us>", "1"], ["b", "0"]], [1])
-    return Report("A test", [("users", "3")], [ROW], [table])
+    picture = Picture("A map", "What is <near>.", "<svg></svg>")
+    return Report("A test", [("users", "3")], [ROW], [table], picture)
 
 
 def test_the_same_tables_are_written_for_people_twice_and_figures_once(tmp_path):
@@ -19,6 +20,7 @@ def test_the_same_tables_are_written_for_people_twice_and_figures_once(tmp_path)
     )
     assert "&lt;us&gt;" in html
     assert '<tr class="marked"><td>b</td>' in html
+    assert "<h2>A map</h2>\n<p>What is &lt;near&gt;.</p>\n<svg></svg>" in html
     assert "| <us> | 1 |" in text
     assert "| ⚠ b | 0 |" in text
     assert json.loads(figures)[0]["value"] == 0.81234
