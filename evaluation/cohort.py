@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 import pyarrow.compute as pc
 from scipy import sparse
 
+from evaluation.catalogue import item_vectors
 from evaluation.pairs import Question
 from models.baselines.interactions import Interactions
-from schemas.arrow import matrix
+from schemas.arrow import microseconds
 from schemas.errors import InputError
 
 if TYPE_CHECKING:
@@ -97,8 +97,7 @@ def read_cohort(
     Raises:
         InputError: nobody whom the batch knows plays later.
     """
-    vectors = lake.read("track_vectors", batch, ["item_id", "vector"])
-    items = pd.Index(vectors["item_id"].to_numpy(zero_copy_only=False))
+    items, vectors = item_vectors(lake, batch)
     users = pd.Index(_some_users(lake, batch, horizon_days, most, seed, must_play=must_play))
     plays = _plays(read_plays(lake, batch, horizon_days, users), items)
     before = plays[~plays["later"]]
@@ -114,8 +113,7 @@ def read_cohort(
         item_tags=_item_tags(lake, batch, items),
     )
     future = [later.get(row, nothing) for row in range(len(users))]
-    rows = matrix(vectors["vector"]).copy()  # Arrow's own may not be written, which PyTorch minds
-    return Cohort(users.to_numpy(), items.to_numpy(), rows, past, future)
+    return Cohort(users.to_numpy(), items.to_numpy(), vectors, past, future)
 
 
 def read_plays(lake: Lakehouse, batch: Batch, horizon_days: float, users: pd.Index) -> pd.DataFrame:
@@ -128,7 +126,7 @@ def read_plays(lake: Lakehouse, batch: Batch, horizon_days: float, users: pd.Ind
     wanted = (pc.field("played_at") < end) & pc.field("user_id").isin(list(users))
     columns = ["user_id", "item_id", "played_at"]
     rows = lake.dataset("listens", batch).to_table(columns=columns, filter=wanted)
-    at = rows["played_at"].cast(pa.timestamp("us", tz="UTC")).cast(pa.int64()).to_numpy()
+    at = microseconds(rows["played_at"]).to_numpy()
     return pd.DataFrame(
         {
             "user": users.get_indexer(rows["user_id"].to_numpy(zero_copy_only=False)),

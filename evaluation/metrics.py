@@ -37,6 +37,17 @@ def highest(scores: np.ndarray, most: int) -> np.ndarray:
     return near[np.argsort(-scores[near], kind="stable")]
 
 
+def ndcg(hits: np.ndarray, wanted: int) -> float:
+    """Normalised discounted cumulative gain (Järvelin and Kekäläinen, 2002).
+
+    Args:
+        hits: (K,) bool, whether each place of the ranking was wanted.
+        wanted: how many were.
+    """
+    discount = 1 / np.log2(np.arange(len(hits)) + 2)
+    return float((hits * discount).sum() / discount[: min(wanted, len(hits))].sum())
+
+
 def bootstrap_interval(
     values: np.ndarray,
     seed: int,

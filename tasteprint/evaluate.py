@@ -5,6 +5,7 @@ from __future__ import annotations
 from pydantic_settings import CliApp, CliSubCommand
 
 from schemas.settings import Settings
+from tasteprint.protocols.first_hours import FirstHours
 from tasteprint.protocols.future_listening import FutureListening
 from tasteprint.protocols.neighbourhoods import Neighbourhoods
 from tasteprint.protocols.stability import Stability
@@ -15,6 +16,8 @@ class Evaluate(Settings):
 
     future_listening: CliSubCommand[FutureListening]
     """Will a user listen to this track in the days to come? (Table 1)"""
+    first_hours: CliSubCommand[FirstHours]
+    """What will somebody play who has only just come? (Table 2)"""
     neighbourhoods: CliSubCommand[Neighbourhoods]
     """Are users near whom they share a favourite, a country or a pick with? (Table 3)"""
     stability: CliSubCommand[Stability]

@@ -17,15 +17,16 @@ import numpy as np
 from evaluation.clusters import COUNTRY, CREATOR, CREATOR_AFTER, GENRE, ONBOARDING
 from evaluation.contenders import LOT, MODEL
 from evaluation.measured import Measured, measured
+from evaluation.metrics import ndcg
 from evaluation.neighbours import AT_ONCE, nearest_first
-from evaluation.protocols.story import versus
-from evaluation.scores import FIRST, ndcg
+from evaluation.protocols.comparison import comparison
+from evaluation.report import Table
+from evaluation.scores import FIRST
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from evaluation.clusters import Clusters
-    from evaluation.report import Table
     from models.baselines import Representation
 
 NAME = "neighbourhoods"
@@ -96,19 +97,15 @@ def by_lot(clusters: Clusters) -> np.ndarray:
     return found
 
 
-def comparison(clusters: Clusters, rows: Sequence[Measured]) -> Table:
+def table_3(clusters: Clusters, rows: Sequence[Measured]) -> Table:
     """A row for each representation, for people."""
     asked = clusters.asked()
     groups = np.count_nonzero(np.asarray(clusters.members.sum(axis=0)) > 1)
     about = f"{ABOUT[clusters.kind]} {len(asked):,} users are asked, of {groups:,} groups."
-    published = PUBLISHED.get(clusters.kind)
-    return versus(
-        f"{NAME}/{clusters.kind}",
-        rows,
-        (f"Table 3, {clusters.kind}", about),
-        (METRIC,),
-        {"average": published} if published else {},
-    )
+    gain = PUBLISHED.get(clusters.kind)
+    published = {} if gain is None else {"average": gain}
+    compared = comparison(f"{NAME}/{clusters.kind}", rows, published, (METRIC,))
+    return Table(f"Table 3, {clusters.kind}", about, *compared)
 
 
 def _blocks(clusters: Clusters) -> Iterator[tuple[np.ndarray, np.ndarray]]:

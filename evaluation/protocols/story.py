@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from evaluation.contenders import MODEL, TITLES
 from evaluation.names import favourites, listed
 from evaluation.neighbours import nearest_first
+from evaluation.protocols.comparison import comparison, reported
 from evaluation.protocols.future_listening import NAME, PUBLISHED
-from evaluation.report import Table, interval, share
+from evaluation.report import Table
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from evaluation.cohort import Cohort
     from evaluation.measured import Measured
@@ -31,50 +31,11 @@ ABOUT = {
 }
 
 
-def comparison(drawn: str, rows: Sequence[Measured]) -> Table:
-    """A row for each representation: figures, and what ours gains over it."""
-    published = {name: _said(*gains) for name, gains in PUBLISHED.items()}
-    return versus(
-        f"{NAME}/{drawn}",
-        rows,
-        (f"Table 1, negatives: {drawn}", ABOUT[drawn]),
-        ("accuracy", "auc"),
-        published if drawn == "popularity" else {},
-    )
-
-
-def versus(
-    protocol: str,
-    rows: Sequence[Measured],
-    heading: tuple[str, str],
-    gains: Sequence[str],
-    published: Mapping[str, str],
-) -> Table:
-    """Every representation that a protocol measured, beside ours.
-
-    Args:
-        protocol: its name.
-        rows: of this and of other protocols.
-        heading: title, and what a reader has to know.
-        gains: metrics whose gains are told; of the others figures alone.
-        published: what others have reported of ours over a representation, by its name.
-    """
-    of = {(row.representation, row.metric): row for row in rows if row.protocol == protocol}
-    metrics = [metric for name, metric in of if name == MODEL]
-    told = [f"{metric} gain" for metric in gains]
-    return Table(
-        *heading,
-        header=["representation", *metrics, *told, *(["published"] if published else [])],
-        rows=[
-            [
-                TITLES[name],
-                *(interval(of[name, metric]) for metric in metrics),
-                *(share(of[name, gain]) if (name, gain) in of else "" for gain in told),
-                *([published.get(name, "")] if published else []),
-            ]
-            for name in dict.fromkeys(name for name, _ in of)
-        ],
-    )
+def table_1(drawn: str, rows: Sequence[Measured]) -> Table:
+    """Everybody's figures under one way to draw negatives."""
+    published = reported(PUBLISHED) if drawn == "popularity" else {}
+    compared = comparison(f"{NAME}/{drawn}", rows, published)
+    return Table(f"Table 1, negatives: {drawn}", ABOUT[drawn], *compared)
 
 
 def slices_table(found: Sequence[Slice]) -> Table:
@@ -117,7 +78,3 @@ def people(cohort: Cohort, known: Representation, names: np.ndarray) -> Table:
         header=["plays", "nearest listeners play", "first items by dot product"],
         rows=rows,
     )
-
-
-def _said(accuracy: float, auc: float) -> str:
-    return f"accuracy {accuracy:+.1%}, AUC {auc:+.1%}"

@@ -5,15 +5,13 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from pydantic import Field
-
-from tasteprint.protocols.shared import Comparison, embedded, say, show, tell, would_compare
+from tasteprint.protocols.shared import Asking, Comparison, embedded, say, show, tell, would
 
 if TYPE_CHECKING:
     from evaluation.cohort import Cohort
 
 
-class FutureListening(Comparison):
+class FutureListening(Asking, Comparison):
     """Table 1: will a user listen to this track in the days to come?
 
     Compares the batch's user vectors with averages, and with baselines that are fitted to the same
@@ -21,12 +19,8 @@ class FutureListening(Comparison):
     same has fitted is not fitted again.
     """
 
-    seeds: int = Field(5, ge=2)
-    """Parts that the users are cut into: each is asked once, by a head trained on the others."""
     baselines: tuple[str, ...] = ("nmf", "pmf", "lightfm", "dlrm", "vae", "als", "ease", "sasrec")
     """Which are fitted, for example als,ease; '[]' for averages and popularity alone."""
-    shuffle: bool = False
-    """Give everybody somebody else's future: an AUC that is then not near 0.5 tells of a leak."""
 
     def cli_cmd(self) -> None:
         """Read, fit, ask, write."""
@@ -46,7 +40,7 @@ class FutureListening(Comparison):
         tell(facts)
         contenders = self.contenders(lake, batch, cohort)
         if self.dry_run:
-            would_compare(contenders)
+            would("compare", contenders)
             return
         rows, aucs = future_listening(cohort, contenders, self.seeds, say, shuffle=self.shuffle)
         ours = contenders[MODEL]()
@@ -56,11 +50,11 @@ class FutureListening(Comparison):
             show(f"negatives: {drawn}", f"{NAME}/{drawn}", rows, ("accuracy", "auc"))
         self.finish(
             Report(
-                title="Future listening" + (", shuffled" if self.shuffle else ""),
+                title=self.titled("Future listening"),
                 facts=[*facts.items()],
                 measured=rows,
                 tables=[
-                    *(story.comparison(drawn, rows) for drawn in asked),
+                    *(story.table_1(drawn, rows) for drawn in asked),
                     story.slices_table(sliced(lake, batch, cohort, aucs[MODEL])),
                     story.people(cohort, ours, names),
                 ],

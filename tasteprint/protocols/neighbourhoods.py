@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from pydantic import Field
 
 from schemas.errors import InputError
-from tasteprint.protocols.shared import Comparison, embedded, say, show, tell, would_compare
+from tasteprint.protocols.shared import Comparison, embedded, say, show, tell, would
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,7 +33,7 @@ class Neighbourhoods(Comparison):
         from evaluation.contenders import MODEL
         from evaluation.names import item_names
         from evaluation.protocols import story
-        from evaluation.protocols.neighbourhoods import METRIC, NAME, comparison, neighbourhoods
+        from evaluation.protocols.neighbourhoods import METRIC, NAME, neighbourhoods, table_3
         from evaluation.report import Report
 
         lake = self.lake
@@ -47,7 +47,7 @@ class Neighbourhoods(Comparison):
         contenders = self.contenders(lake, batch, cohort)
         del contenders["popularity"]  # by which all users are in one place
         if self.dry_run:
-            would_compare(contenders)
+            would("compare", contenders)
             return
         rows = neighbourhoods(clusters, contenders, say)
         names = item_names(lake, batch, cohort.item_ids)
@@ -59,7 +59,7 @@ class Neighbourhoods(Comparison):
                 facts=[*facts.items()],
                 measured=rows,
                 tables=[
-                    *(comparison(one, rows) for one in clusters),
+                    *(table_3(one, rows) for one in clusters),
                     story.people(cohort, contenders[MODEL](), names),
                 ],
             )

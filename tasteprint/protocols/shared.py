@@ -45,6 +45,19 @@ class Protocol(OnLakehouse):
         console.print(f"Report: {Path(self.out) / REPORT}", soft_wrap=True)
 
 
+class Asking(Protocol):
+    """A protocol that asks each user about items, through a head trained on the other users."""
+
+    seeds: int = Field(5, ge=2)
+    """Parts that the users are cut into: each is asked once, by a head trained on the others."""
+    shuffle: bool = False
+    """Give everybody somebody else's answers: an AUC that is then not near 0.5 tells of a leak."""
+
+    def titled(self, name: str) -> str:
+        """The report's title."""
+        return name + (", shuffled" if self.shuffle else "")
+
+
 class Comparison(Protocol):
     """A protocol that compares the batch's user vectors with others, made of the same plays."""
 
@@ -123,16 +136,16 @@ def tell(facts: Mapping[str, str]) -> None:
         console.print(f"[dim]{name}[/] {escape(value)}", soft_wrap=True)
 
 
-def would_compare(names: Iterable[str]) -> None:
+def would(do: str, names: Iterable[str]) -> None:
     """Print what a dry run leaves undone."""
-    console.print(f"[dim]would compare[/] {', '.join(names)}")
+    console.print(f"[dim]would {do}[/] {', '.join(names)}")
 
 
 def say(name: str) -> None:
-    """Print whose turn it is."""
+    """Print whose turn it is: a representation's, by its title, or a table's."""
     from evaluation.contenders import TITLES
 
-    console.print(f"… {escape(TITLES[name])}")
+    console.print(f"… {escape(TITLES.get(name, name))}")
 
 
 def show(title: str, protocol: str, rows: Sequence[Measured], metrics: Sequence[str]) -> None:

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evaluation.metrics import auc, bootstrap_interval, highest
+from evaluation.metrics import auc, bootstrap_interval, highest, ndcg
 
 SCORES = st.lists(st.integers(-3, 3).map(float), min_size=1, max_size=12).map(np.array)
 
@@ -98,3 +98,16 @@ def test_other_figures_than_the_mean_have_intervals_too():
     values = np.r_[np.zeros(50), np.full(49, 1.0), 1000.0]
     low, high = bootstrap_interval(values, seed=0, of=np.median)
     assert (low, high) == (0.0, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("hits", "wanted", "value"),
+    [
+        ([1, 1, 0], 2, 1.0),
+        ([0, 0, 0], 2, 0.0),
+        ([0, 1], 1, 1 / np.log2(3)),
+        ([1, 0, 1], 5, (1 + 0.5) / (1 + 1 / np.log2(3) + 0.5)),
+    ],
+)
+def test_gain_is_discounted_and_normalised_by_what_could_be_had(hits, wanted, value):
+    assert ndcg(np.array(hits, bool), wanted) == pytest.approx(value)

@@ -35,6 +35,7 @@ def status(*argv: str) -> int:
         "gates override",
         "evaluate",
         "evaluate future-listening",
+        "evaluate first-hours",
         "evaluate neighbourhoods",
         "evaluate stability",
     ],

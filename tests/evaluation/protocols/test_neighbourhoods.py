@@ -6,7 +6,7 @@ from scipy import sparse
 from evaluation.clusters import COUNTRY, CREATOR, GENRE, Clusters
 from evaluation.contenders import LOT
 from evaluation.neighbours import nearest_first
-from evaluation.protocols.neighbourhoods import by_lot, comparison, ndcgs, neighbourhoods
+from evaluation.protocols.neighbourhoods import by_lot, ndcgs, neighbourhoods, table_3
 from models.baselines import Representation
 
 USERS, GROUPS = 60, 3
@@ -88,10 +88,10 @@ def test_who_puts_like_with_like_wins_and_chance_is_told(rows):
 
 
 def test_the_published_gain_stands_beside_the_average_and_nowhere_else(rows):
-    table = comparison(grouped(LABELS), rows)
+    table = table_3(grouped(LABELS), rows)
     said = {row[0]: row[-1] for row in table.rows}
     assert said.pop("average of item vectors") == "+2.9%"
     assert set(said.values()) == {""}
     assert "60 users are asked, of 3 groups" in table.about
-    assert "published" not in comparison(grouped(LABELS, GENRE), rows).header
+    assert "published" not in table_3(grouped(LABELS, GENRE), rows).header
     assert COUNTRY not in {row.protocol for row in rows}
