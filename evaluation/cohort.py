@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 import pyarrow.compute as pc
 from scipy import sparse
 
+from evaluation.catalogue import item_vectors
 from evaluation.pairs import Question
 from models.baselines.interactions import Interactions
-from schemas.arrow import matrix
+from schemas.arrow import microseconds
 from schemas.errors import InputError
 
 if TYPE_CHECKING:
@@ -75,16 +75,31 @@ class Cohort:
         return asked, Question([positives[row] for row in asked.tolist()], excluded, weight)
 
 
-def read_cohort(lake: Lakehouse, batch: Batch, horizon_days: float, most: int, seed: int) -> Cohort:
+def read_cohort(
+    lake: Lakehouse,
+    batch: Batch,
+    horizon_days: float,
+    most: int,
+    seed: int,
+    *,
+    must_play: bool = True,
+) -> Cohort:
     """Read the plays of at most so many users with a history, first of all of those who play later.
+
+    Args:
+        lake: the lakehouse.
+        batch: whose users and items.
+        horizon_days: days after ``as_of`` that count as later.
+        most: users.
+        seed: of the choice among more.
+        must_play: whether it is an error if nobody plays later.
 
     Raises:
         InputError: nobody whom the batch knows plays later.
     """
-    vectors = lake.read("track_vectors", batch, ["item_id", "vector"])
-    items = pd.Index(vectors["item_id"].to_numpy(zero_copy_only=False))
-    users = pd.Index(_some_users(lake, batch, horizon_days, most, seed))
-    plays = _plays(lake, batch, horizon_days, users, items)
+    items, vectors = item_vectors(lake, batch)
+    users = pd.Index(_some_users(lake, batch, horizon_days, most, seed, must_play=must_play))
+    plays = _plays(read_plays(lake, batch, horizon_days, users), items)
     before = plays[~plays["later"]]
     later = plays[plays["later"]].groupby("user")["item"].unique()
     nothing = np.zeros(0, np.int64)
@@ -98,12 +113,32 @@ def read_cohort(lake: Lakehouse, batch: Batch, horizon_days: float, most: int, s
         item_tags=_item_tags(lake, batch, items),
     )
     future = [later.get(row, nothing) for row in range(len(users))]
-    rows = matrix(vectors["vector"]).copy()  # Arrow's own may not be written, which PyTorch minds
-    return Cohort(users.to_numpy(), items.to_numpy(), rows, past, future)
+    return Cohort(users.to_numpy(), items.to_numpy(), vectors, past, future)
+
+
+def read_plays(lake: Lakehouse, batch: Batch, horizon_days: float, users: pd.Index) -> pd.DataFrame:
+    """What some users played up to the horizon.
+
+    Returns:
+        user (row number), item_id, at (microseconds since 1970), later (not before ``as_of``).
+    """
+    end = batch.as_of + timedelta(days=horizon_days)
+    wanted = (pc.field("played_at") < end) & pc.field("user_id").isin(list(users))
+    columns = ["user_id", "item_id", "played_at"]
+    rows = lake.dataset("listens", batch).to_table(columns=columns, filter=wanted)
+    at = microseconds(rows["played_at"]).to_numpy()
+    return pd.DataFrame(
+        {
+            "user": users.get_indexer(rows["user_id"].to_numpy(zero_copy_only=False)),
+            "item_id": rows["item_id"].to_numpy(zero_copy_only=False),
+            "at": at,
+            "later": at >= round(batch.as_of.timestamp() * 1e6),
+        }
+    )
 
 
 def _some_users(
-    lake: Lakehouse, batch: Batch, horizon_days: float, most: int, seed: int
+    lake: Lakehouse, batch: Batch, horizon_days: float, most: int, seed: int, *, must_play: bool
 ) -> np.ndarray:
     embedded = lake.read("user_embeddings", batch, ["user_id", "status"])
     heard = embedded.filter(pc.equal(embedded["status"], "established"))["user_id"]
@@ -112,7 +147,7 @@ def _some_users(
     after = lake.dataset("listens", batch).to_table(columns=["user_id"], filter=within)
     known = heard.to_numpy(zero_copy_only=False)
     active = np.intersect1d(pc.unique(after["user_id"]).to_numpy(zero_copy_only=False), known)
-    if not len(active):
+    if must_play and not len(active):
         raise InputError(
             f"nobody whom batch {batch.batch_id} knows plays anything in the {horizon_days:g} days "
             f"after {batch.as_of:%Y-%m-%d %H:%M} UTC: build a batch with days held out "
@@ -124,22 +159,10 @@ def _some_users(
     return np.sort(order[:most])
 
 
-def _plays(
-    lake: Lakehouse, batch: Batch, horizon_days: float, users: pd.Index, items: pd.Index
-) -> pd.DataFrame:
-    """user, item, at and later (whether not before ``as_of``), in order of user and time."""
-    end = batch.as_of + timedelta(days=horizon_days)
-    wanted = (pc.field("played_at") < end) & pc.field("user_id").isin(list(users))
-    columns = ["user_id", "item_id", "played_at"]
-    rows = lake.dataset("listens", batch).to_table(columns=columns, filter=wanted)
-    at = rows["played_at"].cast(pa.timestamp("us", tz="UTC")).cast(pa.int64()).to_numpy()
-    frame = pd.DataFrame(
-        {
-            "user": users.get_indexer(rows["user_id"].to_numpy(zero_copy_only=False)),
-            "item": items.get_indexer(rows["item_id"].to_numpy(zero_copy_only=False)),
-            "at": at,
-            "later": at >= round(batch.as_of.timestamp() * 1e6),
-        }
+def _plays(played: pd.DataFrame, items: pd.Index) -> pd.DataFrame:
+    """user, item, at and later, of items that have vectors, in order of user and time."""
+    frame = played.assign(item=items.get_indexer(pd.Index(played["item_id"]))).drop(
+        columns="item_id"
     )
     return frame[frame["item"] >= 0].sort_values(["user", "at"], kind="stable")
 

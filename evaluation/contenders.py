@@ -27,9 +27,13 @@ if TYPE_CHECKING:
     from models.baselines import Baseline
 
 MODEL = "user_model"
+LOT = "lot"
 TITLES = {
     MODEL: "Tasteprint's user model",
     "popularity": "popularity",
+    "country": "popularity within the country",
+    LOT: "neighbours drawn by lot",
+    "picks": "average of what was picked",
     "average": "average of item vectors",
     **{
         f"average_{name.removeprefix('taste_')}": f"decayed average, {days:g} days"
@@ -49,9 +53,20 @@ def user_model(lake: Lakehouse, batch: Batch, cohort: Cohort) -> Representation:
 
 def popularity(cohort: Cohort, size: int) -> Representation:
     """Log plays of each item, the same for everybody."""
-    users = np.zeros((cohort.past.users, size), np.float32)
-    users[:, 0] = 1
-    return Representation(users, padded(np.log1p(cohort.plays)[:, None], size).astype(np.float32))
+    return popularity_by(cohort.plays[:, None], np.zeros(cohort.past.users, np.int64), size)
+
+
+def popularity_by(plays: np.ndarray, group: np.ndarray, size: int) -> Representation:
+    """Log plays of each item within the user's group.
+
+    Args:
+        plays: (I, G), at most ``size`` groups.
+        group: (U,) int64, column of each user.
+        size: numbers of a vector.
+    """
+    users = np.zeros((len(group), size), np.float32)
+    users[np.arange(len(group)), group] = 1
+    return Representation(users, padded(np.log1p(plays), size).astype(np.float32))
 
 
 def averages(cohort: Cohort, size: int) -> dict[str, Representation]:

@@ -1,4 +1,4 @@
-"""Nearest neighbours that a person can read: listeners are told by what they play, not by id."""
+"""The users nearest to a user; for people, told by what they play and not by id."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from evaluation.metrics import highest
+from models.features import unit
 from schemas.arrow import matrix
 
 if TYPE_CHECKING:
@@ -13,6 +15,30 @@ if TYPE_CHECKING:
 
     from lakehouse.batch import Batch
     from lakehouse.storage import Lakehouse
+
+AT_ONCE = 256  # rows of the matrix of cosines
+
+
+def nearest_first(vectors: np.ndarray, rows: np.ndarray, count: int) -> np.ndarray:
+    """The rows nearest to some of them by cosine, nearest first and equals by row, itself left out.
+
+    Args:
+        vectors: (N, d); a row of zeros is as near to one as to another.
+        rows: (R,) int64, whose neighbours.
+        count: of each; all others where there are no more.
+
+    Returns:
+        (R, min(count, N - 1)) int64.
+    """
+    units = unit(vectors)
+    count = min(count, len(units) - 1)
+    found = np.zeros((len(rows), count), np.int64)
+    for first in range(0, len(rows) if count else 0, AT_ONCE):
+        some = rows[first : first + AT_ONCE]
+        cosines = units[some] @ units.T  # (AT_ONCE, N)
+        cosines[np.arange(len(some)), some] = -np.inf
+        found[first : first + AT_ONCE] = [highest(row, count) for row in cosines]
+    return found
 
 
 def nearest_users(lake: Lakehouse, batch: Batch, how_many: int, count: int) -> list[dict[str, Any]]:
@@ -30,23 +56,23 @@ def nearest_users(lake: Lakehouse, batch: Batch, how_many: int, count: int) -> l
     """
     embedded = lake.read("user_embeddings", batch, ["user_id", "embedding"])
     users = embedded["user_id"].to_pylist()
-    vectors = matrix(embedded["embedding"])
+    vectors = unit(matrix(embedded["embedding"]))
     top = _favourites(lake, batch)
-    active = [user for user in top if user in set(users)][:how_many]
-    shown = []
-    for user in active:
-        score = vectors @ vectors[users.index(user)]
-        order = [row for row in np.argsort(-score) if users[row] != user][:count]
-        shown.append(
-            {
-                "plays": top[user],
-                "neighbours": [
-                    {"cosine": float(score[row]), "plays": top.get(users[row], "nothing yet")}
-                    for row in order
-                ],
-            }
-        )
-    return shown
+    place = {user: row for row, user in enumerate(users)}
+    active = np.array([place[user] for user in top if user in place][:how_many], np.int64)
+    return [
+        {
+            "plays": top[users[row]],
+            "neighbours": [
+                {
+                    "cosine": float(vectors[row] @ vectors[other]),
+                    "plays": top.get(users[other], "nothing yet"),
+                }
+                for other in others
+            ],
+        }
+        for row, others in zip(active, nearest_first(vectors, active, count), strict=True)
+    ]
 
 
 def _favourites(lake: Lakehouse, batch: Batch) -> dict[str, str]:

@@ -38,6 +38,21 @@ class Table:
 
 
 @dataclass(frozen=True)
+class Picture:
+    """Something to look at; it is in the HTML alone.
+
+    Attributes:
+        title: what it shows.
+        about: what a reader has to know to read it.
+        html: a piece of a page that draws itself.
+    """
+
+    title: str
+    about: str
+    html: str = field(repr=False)
+
+
+@dataclass(frozen=True)
 class Report:
     """What a protocol came to.
 
@@ -46,14 +61,14 @@ class Report:
         facts: what was asked of whom, name and value.
         measured: every figure.
         tables: what people look at.
-        picture: a piece of HTML that draws itself; empty for none.
+        picture: the last thing on the page, if there is one.
     """
 
     title: str
     facts: Sequence[tuple[str, str]]
     measured: Sequence[Measured]
     tables: Sequence[Table]
-    picture: str = field(default="", repr=False)
+    picture: Picture | None = None
 
 
 def write(report: Report, out: Path) -> None:

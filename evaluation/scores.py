@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from evaluation.head import Head, fit_head, scaled
-from evaluation.metrics import auc, highest
+from evaluation.metrics import auc, highest, ndcg
 from evaluation.pairs import Pairs, Question, draw_pairs
 
 if TYPE_CHECKING:
@@ -83,14 +83,3 @@ def _rank(
                 hits = np.isin(highest(scores, FIRST), wanted)
                 found["recall@50"][user] = hits.sum() / len(wanted)
                 found["ndcg@50"][user] = ndcg(hits, len(wanted))
-
-
-def ndcg(hits: np.ndarray, wanted: int) -> float:
-    """Normalised discounted cumulative gain (Järvelin and Kekäläinen, 2002).
-
-    Args:
-        hits: (K,) bool, whether each place of the ranking was wanted.
-        wanted: how many were.
-    """
-    discount = 1 / np.log2(np.arange(len(hits)) + 2)
-    return float((hits * discount).sum() / discount[: min(wanted, len(hits))].sum())

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from evaluation.names import favourites
+from evaluation.report import Picture
 from models.features import unit
 
 if TYPE_CHECKING:
@@ -14,11 +15,15 @@ if TYPE_CHECKING:
     from models.baselines import Representation
 
 MOST_ITEMS, MOST_USERS = 1_500, 500
+ABOUT = (
+    "Laid out in two dimensions by t-SNE of cosines, so only neighbourhoods mean anything; hover "
+    "for names."
+)
 FEWEST = 5  # points; of fewer there is no map
 
 
-def taste_map(cohort: Cohort, known: Representation, names: np.ndarray) -> str:
-    """A plot of the most played items and some users, as HTML; empty for too few of them.
+def taste_map(cohort: Cohort, known: Representation, names: np.ndarray) -> Picture | None:
+    """A plot of the most played items and some users; None for too few of them.
 
     t-SNE (van der Maaten and Hinton, JMLR 2008) of cosines.
     """
@@ -31,7 +36,7 @@ def taste_map(cohort: Cohort, known: Representation, names: np.ndarray) -> str:
     users = rng.choice(heard, min(len(heard), MOST_USERS), replace=False)
     points = unit(np.concatenate([known.items[items], known.users[users]]))
     if len(points) < FEWEST:
-        return ""
+        return None
     perplexity = min(30.0, (len(points) - 1) / 3)
     place = TSNE(perplexity=perplexity, init="random", random_state=0).fit_transform(points)
     figure = go.Figure()
@@ -53,7 +58,8 @@ def taste_map(cohort: Cohort, known: Representation, names: np.ndarray) -> str:
         margin={"l": 0, "r": 0, "t": 0, "b": 0},
         template="plotly_white",
     )
-    return str(figure.to_html(full_html=False, include_plotlyjs="inline", div_id="taste-map"))
+    html = figure.to_html(full_html=False, include_plotlyjs="inline", div_id="taste-map")
+    return Picture("Users and items on one sphere", ABOUT, str(html))
 
 
 def _points(place: np.ndarray, title: str, said: list[str], look: dict[str, Any]) -> Any:

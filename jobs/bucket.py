@@ -11,11 +11,11 @@ import pyarrow.compute as pc
 
 from jobs.blocks import PLAYS, TOLD
 from jobs.cooccurrence import WHOLE
-from jobs.cuts import Cuts, choose_cuts
+from jobs.cuts import choose_cuts
 from jobs.plays import Plays
-from jobs.profiles import Told
 from jobs.sequences import last_plays
 from models.events import NEVER, SECOND
+from models.profiles import Told
 from schemas.arrow import list_column
 from schemas.contract import contract
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from jobs.carry import Before, Carried
     from jobs.shipping import Shipped
+    from models.cuts import Cuts
     from models.events import Events, Rows
     from models.features import FeatureBuilder
     from models.layout import FeatureLayout

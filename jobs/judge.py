@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 
 REASONS, RAW, FILE = "_reasons", "_raw", "_file"
 MICROSECOND = timedelta(microseconds=1)
+DRAWS = 1_000_000  # values of the hash that chooses some of the histories
 NOT_JSON = (TimestampType, TimestampNTZType, BinaryType)  # to_json drops a time's microseconds
 
 
@@ -189,7 +190,18 @@ def _behind_last(position: Column, origin: FromPosition) -> Column:
     first, plays = F.min(position).over(history), F.count(position).over(history)
     # Of n plays the k-th from the end lies k/n of the span back: none lies on its beginning.
     share = (last - position) / F.greatest(last - first, F.lit(1.0)) * (1 - 1 / plays)
-    return F.round(share * int((origin.span or timedelta()) / MICROSECOND))
+    return F.round(share * _span(origin))
+
+
+def _span(origin: FromPosition) -> Column:
+    """Microseconds over which a play's history is laid out."""
+    whole = F.lit(int((origin.span or timedelta()) / MICROSECOND))
+    late = origin.newcomers
+    if late is None:
+        return whole
+    # Salted, for the same users shall not be those whom training validates on.
+    drawn = F.pmod(F.xxhash64(_raw(origin.within).cast("string"), F.lit("newcomers")), F.lit(DRAWS))
+    return F.when(drawn < round(late.share * DRAWS), int(late.span / MICROSECOND)).otherwise(whole)
 
 
 def _from_column(origin: FromColumn, target: str, theirs: DataType) -> Column:

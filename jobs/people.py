@@ -38,7 +38,7 @@ def with_pick_indices(profiles: DataFrame, index: DataFrame) -> DataFrame:
     """Turn picked ids into the indices of items and creators, with the time of each pick.
 
     Returns:
-        user_id, what ``jobs.profiles.SCHEMA`` names: times in microseconds; -1 where a pick is of
+        user_id, what ``models.profiles.SCHEMA`` names: times in microseconds; -1 where a pick is of
         the other kind or unknown.
     """
     picks = profiles.select("user_id", F.explode("picks").alias("pick")).select("user_id", "pick.*")

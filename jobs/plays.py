@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from models.events import Events, play_weight
+from models.words import group_columns
 
 if TYPE_CHECKING:
     from jobs.shipping import Shipped
@@ -95,15 +96,6 @@ class Plays:
         """The plays of users who have none."""
         none = np.zeros(0, np.int64)
         return Events(none, none, none, none, np.zeros(0), none, none, none)
-
-
-def group_columns(column: pa.ChunkedArray, group: Group) -> np.ndarray:
-    """The group's column for each text, (N,) int64, -1 where there is none."""
-    values = column.combine_chunks()
-    encoded = values if pa.types.is_dictionary(values.type) else values.dictionary_encode()
-    words = group.index(encoded.dictionary.to_pylist())
-    indices = encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False)
-    return np.append(words, -1)[indices]
 
 
 def in_time(user: np.ndarray, at: np.ndarray, tie: np.ndarray) -> np.ndarray:

@@ -91,12 +91,21 @@ class HashOf(_Strict):
     hash_of: Annotated[list[str], Field(min_length=1)]
 
 
+class LateBegin(_Strict):
+    """Some histories begin later than the others: those of users whom a batch has never seen."""
+
+    share: Annotated[float, Field(gt=0, lt=1)]
+    """Of the histories, chosen by a hash of the column they lie within."""
+    span: timedelta
+    """Over which each of them is laid out, shorter than that of the others."""
+
+
 class FromPosition(_Strict):
     """A time for histories that have an order and no clock.
 
     Each history ends at ``ends_at``; one position earlier is one ``step`` earlier, or, with a
     ``span``, all of each history is laid out evenly over that time, so that the last fifth of
-    everybody's plays is the last fifth of it.
+    everybody's plays is the last fifth of it. Some of the users can be ``newcomers``.
     """
 
     position: str
@@ -104,11 +113,17 @@ class FromPosition(_Strict):
     ends_at: AwareDatetime
     step: timedelta | None = None
     span: timedelta | None = None
+    newcomers: LateBegin | None = None
 
     @model_validator(mode="after")
     def _step_or_span(self) -> Self:
         if (self.step is None) == (self.span is None):
             raise ValueError("a position needs either a step or a span")
+        if self.newcomers is not None:
+            if self.span is None:
+                raise ValueError("newcomers need a span: with a step, who plays less begins later")
+            if not timedelta() < self.newcomers.span < self.span:
+                raise ValueError("the newcomers' span must be above 0 and below everybody's")
         return self
 
 

@@ -1,4 +1,4 @@
-"""Arrow types by the names contracts give them; the one pair of ways between matrix and lists."""
+"""Arrow types by the names contracts give them; the one way between columns and arrays."""
 
 from __future__ import annotations
 
@@ -28,6 +28,11 @@ def widens(narrow: pa.DataType, wide: pa.DataType) -> bool:
     if pa.types.is_list(narrow) and pa.types.is_list(wide):
         return widens(narrow.value_type, wide.value_type)
     return narrow == wide or WIDER.get(narrow) == wide
+
+
+def microseconds(times: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Timestamps as int64 microseconds since 1970."""
+    return times.cast(ARROW_TYPES["timestamp"]).cast(pa.int64())
 
 
 def list_column(matrix: np.ndarray) -> pa.ListArray:

@@ -2,165 +2,13 @@
 
 from __future__ import annotations
 
-import json
-from functools import partial
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-from pydantic import Field, ValidationError
 from pydantic_settings import CliApp, CliSubCommand
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table as Printed
 
-from schemas.errors import InputError
 from schemas.settings import Settings
-from tasteprint.settings import OnLakehouse
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from evaluation.cohort import Cohort
-    from evaluation.measured import Measured
-    from lakehouse.batch import Batch
-    from lakehouse.storage import Lakehouse
-    from models.baselines import Baseline, Representation
-
-console = Console(highlight=False)
-
-
-class FutureListening(OnLakehouse):
-    """Table 1: will a user listen to this track in the days to come?
-
-    Compares the batch's user vectors with averages, and with baselines that are fitted to the same
-    plays, and writes report.html, report.md and metrics.json. A baseline that an earlier run of the
-    same has fitted is not fitted again.
-    """
-
-    batch: str = "live"
-    """A batch: id, live or legacy; plays after its as_of are what is foretold."""
-    out: str
-    """Folder for the report."""
-    horizon_days: float = Field(7.0, gt=0)
-    """Days after as_of in which plays count."""
-    users: int = Field(20_000, ge=10)
-    """Users at most, those who play later first; the baselines learn from their plays."""
-    seeds: int = Field(5, ge=2)
-    """Parts that the users are cut into: each is asked once, by a head trained on the others."""
-    baselines: tuple[str, ...] = ("nmf", "pmf", "lightfm", "dlrm", "vae", "als", "ease", "sasrec")
-    """Which are fitted, for example als,ease; '[]' for averages and popularity alone."""
-    settings: dict[str, dict[str, Any]] = Field(default_factory=dict)
-    """Hyperparameters of baselines, for example '{"als": {"alpha": 10}}'."""
-    shuffle: bool = False
-    """Give everybody somebody else's future: an AUC that is then not near 0.5 tells of a leak."""
-    seed: int = 0
-    """Seed of the choice of users and of the baselines' starts."""
-    dry_run: bool = False
-    """Say what would be compared, and stop."""
-
-    def cli_cmd(self) -> None:
-        """Read, fit, ask, write."""
-        from evaluation.cohort import read_cohort
-        from evaluation.contenders import MODEL
-        from evaluation.names import item_names
-        from evaluation.protocols import story
-        from evaluation.protocols.future_listening import DRAWN, future_listening
-        from evaluation.report import REPORT, Report, write
-        from evaluation.slices import sliced
-        from evaluation.taste_map import taste_map
-
-        lake = self.lake
-        batch = lake.batches.get(self.batch)
-        if batch.model_uri is None or "user_embeddings" not in batch.tables:
-            raise InputError(f"batch {batch.batch_id} has no user vectors to evaluate")
-        cohort = read_cohort(lake, batch, self.horizon_days, self.users, self.seed)
-        facts = self._facts(cohort) | {"batch": batch.batch_id}
-        for name, value in facts.items():
-            console.print(f"[dim]{name}[/] {value}")
-        contenders = self._contenders(lake, batch, cohort)
-        if self.dry_run:
-            console.print(f"[dim]would compare[/] {', '.join(contenders)}")
-            return
-        rows, aucs = future_listening(
-            cohort, contenders, self.seeds, self._say, shuffle=self.shuffle
-        )
-        ours = contenders[MODEL]()
-        names = item_names(lake, batch, cohort.item_ids)
-        asked = [drawn for drawn in DRAWN if any(row.protocol.endswith(drawn) for row in rows)]
-        report = Report(
-            title="Future listening" + (", shuffled" if self.shuffle else ""),
-            facts=[*facts.items()],
-            measured=rows,
-            tables=[
-                *(story.comparison(drawn, rows) for drawn in asked),
-                story.slices_table(sliced(lake, batch, cohort, aucs[MODEL])),
-                story.people(cohort, ours, names),
-            ],
-            picture=taste_map(cohort, ours, names),
-        )
-        write(report, Path(self.out))
-        for drawn in asked:
-            _print(drawn, rows)
-        console.print(f"Report: {Path(self.out) / REPORT}", soft_wrap=True)
-
-    def _facts(self, cohort: Cohort) -> dict[str, str]:
-        asked, _ = cohort.question("popularity")
-        return {
-            "users": f"{cohort.past.users:,}, of whom {len(asked):,} are asked",
-            "items": f"{cohort.past.items:,}",
-            "plays before": f"{len(cohort.past.user):,}",
-            "horizon": f"{self.horizon_days:g} days",
-            "seeds": str(self.seeds),
-            "baselines' settings": json.dumps(self.settings) if self.settings else "the defaults",
-        }
-
-    def _contenders(
-        self, lake: Lakehouse, batch: Batch, cohort: Cohort
-    ) -> dict[str, Callable[[], Representation]]:
-        """By name what makes each representation; what is at hand is made already."""
-        from evaluation.contenders import MODEL, averages, learned, popularity, user_model
-
-        ours = user_model(lake, batch, cohort)
-        size = ours.users.shape[1]
-        kept = Path(self.out) / "fitted"
-        simple = {
-            MODEL: ours,
-            "popularity": popularity(cohort, size),
-            **averages(cohort, size),
-        }
-        return {
-            **{name: partial(_itself, known) for name, known in simple.items()},
-            **{
-                name: partial(learned, baseline, cohort.past, self.seed, kept)
-                for name, baseline in self._fitted(size).items()
-            },
-        }
-
-    def _fitted(self, size: int) -> dict[str, Baseline]:
-        """The baselines with their hyperparameters.
-
-        Raises:
-            InputError: there is no such baseline, or it takes no such hyperparameter.
-        """
-        from models.baselines import BASELINES
-
-        unknown = sorted({*self.baselines, *self.settings} - set(BASELINES))
-        if unknown:
-            raise InputError(
-                f"there is no baseline {', '.join(unknown)}: there are {', '.join(BASELINES)}"
-            )
-        try:
-            return {
-                name: BASELINES[name](size=size, **self.settings.get(name, {}))
-                for name in self.baselines
-            }
-        except ValidationError as error:
-            raise InputError(f"--settings: {error}") from error
-
-    def _say(self, name: str) -> None:
-        from evaluation.contenders import TITLES
-
-        console.print(f"… {escape(TITLES[name])}")
+from tasteprint.protocols.first_hours import FirstHours
+from tasteprint.protocols.future_listening import FutureListening
+from tasteprint.protocols.neighbourhoods import Neighbourhoods
+from tasteprint.protocols.stability import Stability
 
 
 class Evaluate(Settings):
@@ -168,30 +16,13 @@ class Evaluate(Settings):
 
     future_listening: CliSubCommand[FutureListening]
     """Will a user listen to this track in the days to come? (Table 1)"""
+    first_hours: CliSubCommand[FirstHours]
+    """What will somebody play who has only just come? (Table 2)"""
+    neighbourhoods: CliSubCommand[Neighbourhoods]
+    """Are users near whom they share a favourite, a country or a pick with? (Table 3)"""
+    stability: CliSubCommand[Stability]
+    """How far do users and items move between two batches, before and after a bridge?"""
 
     def cli_cmd(self) -> None:
         """Run the protocol."""
         CliApp.run_subcommand(self)
-
-
-def _itself(known: Representation) -> Representation:
-    return known
-
-
-def _print(drawn: str, rows: list[Measured]) -> None:
-    from evaluation.contenders import TITLES
-
-    of = {(row.representation, row.metric): row for row in rows if row.protocol.endswith(drawn)}
-    table = Printed(box=None, title=f"negatives: {drawn}", title_justify="left")
-    for name in ("", "accuracy", "AUC", "user model better by (AUC)"):
-        table.add_column(name, justify="right" if name else "left")
-    for name in dict.fromkeys(name for name, _ in of):
-        gain = of.get((name, "auc gain"))
-        said = f"{gain.value:+.1%} [{gain.low:+.1%}, {gain.high:+.1%}]" if gain else ""
-        table.add_row(
-            escape(TITLES[name]),
-            f"{of[name, 'accuracy'].value:.4f}",
-            f"{of[name, 'auc'].value:.4f}",
-            escape(said),
-        )
-    console.print(table)

@@ -218,11 +218,17 @@ def two_spaces(lake):
     where their vectors lie. Listeners play tracks of one genre, before and after both moments.
     """
 
-    def fill(turn: np.ndarray | None = None, noise: float = 0.0, users: int = 240, seed: int = 0):
+    def fill(
+        turn: np.ndarray | None = None,
+        noise: float = 0.0,
+        users: int = 240,
+        seed: int = 0,
+        also: dict[str, list[dict]] | None = None,
+    ):
         rng = np.random.default_rng(seed)
         tastes = rng.normal(size=(GENRES, VECTOR_SIZE)) / VECTOR_SIZE**0.5
         tracks, listeners = (_around(tastes, count, rng) for count in (10 * GENRES, users))
-        parents = _played(lake, len(tracks), users, rng)
+        parents = _played(lake, len(tracks), users, rng, also or {})
         spaces = [(tracks, listeners)]
         turn = np.eye(VECTOR_SIZE) if turn is None else turn
         spaces.append(
@@ -231,6 +237,59 @@ def two_spaces(lake):
         return [_live_batch(lake, parents, number, *space) for number, space in enumerate(spaces)]
 
     return fill
+
+
+@pytest.fixture
+def first_days(two_spaces):
+    """A function that makes a live batch as ``two_spaces``, and people who come after it.
+
+    Newcomer n plays tracks of genre n % 5 at random, one every ten minutes, 60 in all; every fourth
+    stops after twelve. A genre has two creators. Told, all live in a country by their genre, and
+    the newcomers, but for every fourth, have picked a creator before they began.
+    """
+
+    def fill(newcomers: int = 160, *, told: bool = False) -> Batch:
+        rng = np.random.default_rng(5)
+        also: dict[str, list[dict]] = {"items": [], "listens": []}
+        for n in range(10 * GENRES):
+            genre = {"genres": [f"g{n % GENRES}"], "creator_id": f"c{n % (2 * GENRES)}"}
+            also["items"].append({"item_id": f"t{n}", "kind": "track", **genre})
+        for user in range(newcomers):
+            tracks = user % GENRES + GENRES * rng.integers(0, 10, 60 if user % 4 else 12)
+            also["listens"] += [_first_play(user, number, n) for number, n in enumerate(tracks)]
+        if told:
+            also |= _told(newcomers, 240)
+        return two_spaces(also=also)[1]
+
+    return fill
+
+
+def _first_play(user: int, number: int, track: int) -> dict:
+    at = MOMENT + timedelta(minutes=user + 10 * number)
+    who = {"event_id": f"n{user}-{number}", "user_id": f"n{user:03d}", "item_kind": "track"}
+    return who | {"item_id": f"t{track}", "played_at": at, "ingested_at": at, "ms_played": 60_000}
+
+
+def _told(newcomers: int, users: int) -> dict[str, list[dict]]:
+    came = MOMENT - timedelta(hours=1)
+    ids = [*(f"n{n:03d}" for n in range(newcomers)), *(f"u{n}" for n in range(users))]
+    return {
+        "users": [
+            {"user_id": user, "registered_at": came, "country": f"C{int(user[1:]) % GENRES}"}
+            for user in ids
+        ],
+        "onboarding": [
+            {
+                "user_id": f"n{n:03d}",
+                "picked_id": f"c{n % GENRES}",
+                "picked_kind": "creator",
+                "picked_at": came,
+                "completed": True,
+            }
+            for n in range(newcomers)
+            if n % 4
+        ],
+    }
 
 
 def _scattered(shape: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
@@ -243,7 +302,14 @@ def _around(tastes: np.ndarray, count: int, rng: np.random.Generator) -> np.ndar
     return near / np.linalg.norm(near, axis=1, keepdims=True)
 
 
-def _played(lake: Lakehouse, tracks: int, users: int, rng: np.random.Generator) -> dict[str, int]:
+def _played(
+    lake: Lakehouse,
+    tracks: int,
+    users: int,
+    rng: np.random.Generator,
+    also: dict[str, list[dict]],
+) -> dict[str, int]:
+    """The inputs, with rows of more tables, more plays, or other items."""
     items = [
         {"item_id": f"t{n}", "kind": "track", "genres": [f"g{n % GENRES}"]} for n in range(tracks)
     ]
@@ -259,9 +325,10 @@ def _played(lake: Lakehouse, tracks: int, users: int, rng: np.random.Generator) 
         for user in range(users)
         for number, track in enumerate(rng.permutation(tracks // GENRES)[:8])
     ]
-    for table, rows in (("items", items), ("listens", plays)):
+    tables = {"items": items, **also, "listens": [*plays, *also.get("listens", [])]}
+    for table, rows in tables.items():
         lake.append(table, pa.Table.from_pylist(rows, schema=contract(table).arrow_schema))
-    return {table: lake.open(table).version() for table in ("items", "listens")}
+    return {table: lake.open(table).version() for table in tables}
 
 
 def _live_batch(

@@ -1,4 +1,4 @@
-"""What future listening came to, as tables and a picture that people can read."""
+"""What protocols came to, as tables that people can read."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from evaluation.contenders import MODEL, TITLES
 from evaluation.names import favourites, listed
+from evaluation.neighbours import nearest_first
+from evaluation.protocols.comparison import comparison, reported
 from evaluation.protocols.future_listening import NAME, PUBLISHED
-from evaluation.report import Table, interval, share
-from models.features import unit
+from evaluation.report import Table
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,29 +31,11 @@ ABOUT = {
 }
 
 
-def comparison(drawn: str, rows: Sequence[Measured]) -> Table:
-    """A row for each representation: figures, and what ours gains over it."""
-    of = {
-        (row.representation, row.metric): row for row in rows if row.protocol == f"{NAME}/{drawn}"
-    }
-    names = list(dict.fromkeys(name for name, _ in of))
-    metrics = [metric for name, metric in of if name == MODEL]
-    gains = ["accuracy gain", "auc gain"]
-    published = ["published"] if drawn == "popularity" else []
-    return Table(
-        title=f"Table 1, negatives: {drawn}",
-        about=ABOUT[drawn],
-        header=["representation", *metrics, *gains, *published],
-        rows=[
-            [
-                TITLES[name],
-                *(interval(of[name, metric]) for metric in metrics),
-                *(share(of[name, gain]) if (name, gain) in of else "" for gain in gains),
-                *([_published(name)] if published else []),
-            ]
-            for name in names
-        ],
-    )
+def table_1(drawn: str, rows: Sequence[Measured]) -> Table:
+    """Everybody's figures under one way to draw negatives."""
+    published = reported(PUBLISHED) if drawn == "popularity" else {}
+    compared = comparison(f"{NAME}/{drawn}", rows, published)
+    return Table(f"Table 1, negatives: {drawn}", ABOUT[drawn], *compared)
 
 
 def slices_table(found: Sequence[Slice]) -> Table:
@@ -78,17 +60,15 @@ def slices_table(found: Sequence[Slice]) -> Table:
 def people(cohort: Cohort, known: Representation, names: np.ndarray) -> Table:
     """Some of the most active users, the users nearest to them, and their first items."""
     plays = np.bincount(cohort.past.user, minlength=cohort.past.users)
-    users = unit(known.users)
+    active = np.argsort(-plays, kind="stable")[:SHOWN]
+    near = nearest_first(known.users, active, NEIGHBOURS)
     rows = []
-    for user in np.argsort(-plays, kind="stable")[:SHOWN].tolist():
-        near = users @ users[user]
-        near[user] = -np.inf
-        others = np.argsort(-near, kind="stable")[:NEIGHBOURS]
+    for user, others in zip(active.tolist(), near.tolist(), strict=True):
         first = np.argsort(-(known.items @ known.users[user]), kind="stable")[:TOP]
         rows.append(
             [
                 favourites(cohort, names, user),
-                " / ".join(favourites(cohort, names, int(other)) for other in others),
+                " / ".join(favourites(cohort, names, other) for other in others),
                 listed(names, first),
             ]
         )
@@ -98,10 +78,3 @@ def people(cohort: Cohort, known: Representation, names: np.ndarray) -> Table:
         header=["plays", "nearest listeners play", "first items by dot product"],
         rows=rows,
     )
-
-
-def _published(name: str) -> str:
-    if name not in PUBLISHED:
-        return ""
-    accuracy, auc = PUBLISHED[name]
-    return f"accuracy {accuracy:+.1%}, AUC {auc:+.1%}"

@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 import torch
+import yaml
 
 from evaluation import audit
 from jobs import build_features, build_track_vectors, ingest
@@ -59,8 +60,12 @@ def some_listeners(source: Path, target: Path) -> None:
 
 def by_steps(source: str) -> str:
     """The source with a play every four hours: over one span all histories would be equally old."""
-    assert "span: P35D" in source
-    return source.replace("span: P35D", "step: PT4H")
+    document = yaml.safe_load(source)
+    columns = document["tables"]["listens"]["columns"]
+    for name in ("played_at", "ingested_at"):
+        kept = {key: columns[name][key] for key in ("position", "within", "ends_at")}
+        columns[name] = kept | {"step": "PT4H"}
+    return yaml.safe_dump(document)
 
 
 def build(lake: Lakehouse, seed: int, holdout_days: float) -> str:

@@ -3,7 +3,7 @@ import pytest
 
 from evaluation import contenders
 from evaluation.cohort import read_cohort
-from evaluation.contenders import averages, learned, popularity, user_model
+from evaluation.contenders import averages, learned, popularity, popularity_by, user_model
 from models.baselines import BASELINES
 from models.features import unit
 
@@ -38,6 +38,13 @@ def test_popularity_is_the_same_for_everybody(cohort):
     scores = known.users @ known.items.T
     assert (scores == scores[0]).all()
     assert np.argmax(scores[0]) == np.argmax(cohort.plays)
+
+
+def test_popularity_within_a_group_is_that_of_its_own_column():
+    plays = np.array([[9.0, 0.0], [3.0, 4.0]])
+    known = popularity_by(plays, np.array([1, 0, 1]), 8)
+    assert known.items.shape == (2, 8)
+    np.testing.assert_allclose(known.users @ known.items.T, np.log1p(plays.T[[1, 0, 1]]), rtol=1e-6)
 
 
 def test_a_baseline_is_fitted_once_for_the_same_plays(cohort, tmp_path, monkeypatch):

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evaluation.metrics import auc, bootstrap_interval, highest
+from evaluation.metrics import auc, bootstrap_interval, highest, ndcg
 
 SCORES = st.lists(st.integers(-3, 3).map(float), min_size=1, max_size=12).map(np.array)
 
@@ -54,6 +54,12 @@ def test_the_highest_are_what_sorting_puts_first(scores, most):
     np.testing.assert_array_equal(scores[highest(scores, most)], np.sort(scores)[::-1][:most])
 
 
+@given(SCORES, st.integers(1, 15))
+def test_equals_come_in_order_of_their_places(scores, most):
+    expected = np.argsort(-scores, kind="stable")[:most]
+    np.testing.assert_array_equal(highest(scores, most), expected)
+
+
 def test_the_interval_holds_the_mean_and_shrinks_with_more_users():
     values = np.random.default_rng(0).normal(0.3, 1.0, 400)
     few, many = bootstrap_interval(values[:40], seed=1), bootstrap_interval(values, seed=1)
@@ -86,3 +92,22 @@ def test_the_interval_is_seeded():
 
 def test_equal_values_leave_no_doubt():
     assert bootstrap_interval(np.full(9, 0.25), seed=0) == (0.25, 0.25)
+
+
+def test_other_figures_than_the_mean_have_intervals_too():
+    values = np.r_[np.zeros(50), np.full(49, 1.0), 1000.0]
+    low, high = bootstrap_interval(values, seed=0, of=np.median)
+    assert (low, high) == (0.0, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("hits", "wanted", "value"),
+    [
+        ([1, 1, 0], 2, 1.0),
+        ([0, 0, 0], 2, 0.0),
+        ([0, 1], 1, 1 / np.log2(3)),
+        ([1, 0, 1], 5, (1 + 0.5) / (1 + 1 / np.log2(3) + 0.5)),
+    ],
+)
+def test_gain_is_discounted_and_normalised_by_what_could_be_had(hits, wanted, value):
+    assert ndcg(np.array(hits, bool), wanted) == pytest.approx(value)

@@ -1,14 +1,15 @@
 import json
 
 from evaluation.measured import Measured
-from evaluation.report import Report, Table, interval, share, write
+from evaluation.report import Picture, Report, Table, interval, share, write
 
 ROW = Measured("p", "us", "auc", 0.81234, 0.8, 0.825)
 
 
 def report() -> Report:
     table = Table("Who wins", "Higher is better.", ["who", "AUC"], [["<us>", "1"], ["b", "0"]], [1])
-    return Report("A test", [("users", "3")], [ROW], [table])
+    picture = Picture("All & sundry", "They <stand> about.", "<svg></svg>")
+    return Report("A test", [("users", "3")], [ROW], [table], picture)
 
 
 def test_the_same_tables_are_written_for_people_twice_and_figures_once(tmp_path):
@@ -19,7 +20,9 @@ def test_the_same_tables_are_written_for_people_twice_and_figures_once(tmp_path)
     )
     assert "&lt;us&gt;" in html
     assert '<tr class="marked"><td>b</td>' in html
+    assert "<h2>All &amp; sundry</h2>\n<p>They &lt;stand&gt; about.</p>\n<svg></svg>" in html
     assert "| <us> | 1 |" in text
+    assert "svg" not in text
     assert "| ⚠ b | 0 |" in text
     assert json.loads(figures)[0]["value"] == 0.81234
     assert not list(tmp_path.rglob("*.partial"))

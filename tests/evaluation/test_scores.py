@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from evaluation.pairs import Question, shuffled
-from evaluation.scores import ask, ndcg
+from evaluation.scores import ask
 from models.baselines import Representation
 from models.features import unit
 
@@ -48,16 +48,3 @@ def test_somebody_elses_future_cannot_be_told(world):
 
 def test_nothing_is_ranked_that_was_not_asked_for(world):
     assert "ndcg@50" not in ask(*world, seeds=2, rank=False)
-
-
-@pytest.mark.parametrize(
-    ("hits", "wanted", "value"),
-    [
-        ([1, 1, 0], 2, 1.0),
-        ([0, 0, 0], 2, 0.0),
-        ([0, 1], 1, 1 / np.log2(3)),
-        ([1, 0, 1], 5, (1 + 0.5) / (1 + 1 / np.log2(3) + 0.5)),
-    ],
-)
-def test_gain_is_discounted_and_normalised_by_what_could_be_had(hits, wanted, value):
-    assert ndcg(np.array(hits, bool), wanted) == pytest.approx(value)

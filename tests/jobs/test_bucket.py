@@ -10,11 +10,11 @@ from numpy.testing import assert_allclose
 from jobs.blocks import PLAYS, TOLD, packed, unpacked
 from jobs.bucket import BucketFeatures
 from jobs.cooccurrence import WHOLE
-from jobs.profiles import SCHEMA as TOLD_COLUMNS
 from jobs.shipping import saved
 from models.events import HOUR
 from models.features import unit
 from models.layout import VECTOR_SIZE, build_layout
+from models.profiles import SCHEMA as TOLD_COLUMNS
 
 T0 = datetime(2026, 3, 1, tzinfo=UTC)
 START = round(T0.timestamp()) * 1_000_000

@@ -2,7 +2,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.cuts import Cuts, choose_cuts
+from jobs.cuts import choose_cuts
 from models.events import DAY, HOUR
 
 START = 20_500 * DAY
@@ -79,9 +79,3 @@ def test_the_first_play_after_a_silence_is_a_cut_and_the_very_first_never_is():
 def test_without_plays_there_are_no_cuts():
     _, _, cuts = cuts_of([[]])
     assert len(cuts.at) == 0
-
-
-def test_the_history_and_the_future_of_each_cut_are_its_plays_before_and_after():
-    cuts = Cuts(*(np.array(of) for of in ([0, 1], [0, 4], [2, 5], [4, 7])))
-    assert [part.tolist() for part in cuts.history] == [[0, 0, 1], [0, 1, 4]]
-    assert [part.tolist() for part in cuts.future] == [[0, 0, 1, 1], [2, 3, 5, 6]]

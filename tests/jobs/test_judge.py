@@ -237,6 +237,32 @@ def test_a_span_lays_every_history_out_evenly_over_the_same_time(spark):
     ]
 
 
+@pytest.mark.parametrize("kind", ["long", "string"])
+def test_a_share_of_the_histories_is_laid_out_over_a_shorter_span(spark, kind):
+    ends = datetime(2015, 1, 1, tzinfo=UTC)
+    late = {"share": 0.25, "span": timedelta(days=2)}
+    position = {"position": "nth", "within": "user", "ends_at": ends, "span": timedelta(days=10)}
+    users = [user if kind == "long" else str(user) for user in range(200)]
+    rows = [(user, nth) for user in users for nth in (1, 2)]
+    found = mapped(
+        spark,
+        rows,
+        f"user {kind}, nth long",
+        "listens",
+        user_id="user",
+        played_at=position | {"newcomers": late},
+    )
+    first = {
+        row["user_id"]: (ends.replace(tzinfo=None) - row["played_at"]).days
+        for row in found
+        if row["played_at"] < ends.replace(tzinfo=None)
+    }
+    assert set(first.values()) == {1, 5}
+    newcomers = [user for user, days in first.items() if days == 1]
+    assert 30 <= len(newcomers) <= 70
+    assert {"1", "104", "111"} <= set(newcomers)  # by the id alone, whatever its type
+
+
 def test_a_hash_tells_rows_apart_and_is_the_same_each_time(spark):
     origin = {"hash_of": ["a", "b"]}
     rows = [("x", 1), ("x", 2), (None, 1), ("x", 1)]

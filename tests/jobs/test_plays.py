@@ -1,10 +1,8 @@
 import numpy as np
-import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.plays import group_columns, in_time
-from models.layout import build_layout
+from jobs.plays import in_time
 
 SMALL = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 4), st.integers(-9, 9)), max_size=30)
 
@@ -25,9 +23,3 @@ def test_times_that_are_centuries_apart_are_ordered_alike(rows):
     far = at * (np.iinfo(np.int64).max // 5)
     order = in_time(user, far, tie)
     assert [rows[place] for place in order] == sorted(rows)
-
-
-def test_words_become_the_columns_of_their_group_and_no_word_minus_one():
-    group = build_layout({"surface": ["home", "search"]})["surface"]
-    words = pa.chunked_array([["search", None], ["car", "home"]])
-    assert group_columns(words, group).tolist() == [1, -1, 2, 0]

@@ -7,7 +7,15 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from jobs.source import Constant, FromColumn, FromPosition, HashOf, check_source, load_source
+from jobs.source import (
+    Constant,
+    FromColumn,
+    FromPosition,
+    HashOf,
+    LateBegin,
+    check_source,
+    load_source,
+)
 from schemas.errors import InputError
 
 ROOT = Path(__file__).parents[2]
@@ -321,6 +329,21 @@ def test_a_position_has_a_step_or_a_span(shop, given):
     assert "either a step or a span" in shop.refusal()
 
 
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"span": "P35D", "newcomers": {"share": 0.0, "span": "P7D"}}, "greater than 0"),
+        ({"span": "P35D", "newcomers": {"share": 1.0, "span": "P7D"}}, "less than 1"),
+        ({"span": "P35D", "newcomers": {"share": 0.1, "span": "P35D"}}, "below everybody's"),
+        ({"span": "P35D", "newcomers": {"share": 0.1, "span": "PT0S"}}, "above 0"),
+        ({"step": "PT4H", "newcomers": {"share": 0.1, "span": "P7D"}}, "newcomers need a span"),
+    ],
+)
+def test_newcomers_are_some_of_the_users_and_have_less_time(shop, given, said):
+    shop.map(played_at={"position": "at", "within": "user", "ends_at": NOON, **given})
+    assert said in shop.refusal()
+
+
 def test_every_way_to_fill_a_column_is_understood(shop):
     position = {"position": "at", "within": "user", "ends_at": NOON, "step": "PT4H"}
     shop.map(played_at=position)
@@ -338,6 +361,12 @@ def test_every_way_to_fill_a_column_is_understood(shop):
 )
 def test_every_source_file_here_can_be_read(file):
     assert load_source(str(file)).name == file.stem
+
+
+def test_newcomers_of_the_histories_begin_within_the_days_that_are_held_out():
+    source = load_source(str(ROOT / "sources" / "thirtymusic_histories.yaml"))
+    played_at = source.tables["listens"].origins()["played_at"]
+    assert played_at.newcomers == LateBegin(share=0.1, span=timedelta(days=source.holdout_days))
 
 
 @pytest.mark.parametrize("name", ["thirtymusic_events", "thirtymusic_histories"])

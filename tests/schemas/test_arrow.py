@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from numpy.testing import assert_array_equal
 
-from schemas.arrow import list_column, matrix, widens
+from schemas.arrow import list_column, matrix, microseconds, widens
 
 MATRICES = arrays(
     np.float32,
@@ -76,3 +76,11 @@ def test_other_types_do_not_widen():
     assert not widens(pa.int64(), pa.float64())
     assert not widens(pa.int32(), pa.string())
     assert not widens(pa.list_(pa.int32()), pa.int64())
+
+
+@pytest.mark.parametrize("unit", ["s", "us", "ns"])
+def test_times_are_microseconds_whatever_unit_they_came_in(unit):
+    times = pa.chunked_array(
+        [pa.array([0, 1], pa.timestamp("s", tz="UTC")).cast(pa.timestamp(unit, tz="UTC"))]
+    )
+    assert microseconds(times).to_pylist() == [0, 1_000_000]

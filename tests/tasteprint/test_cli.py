@@ -33,6 +33,11 @@ def status(*argv: str) -> int:
         "gates",
         "gates show",
         "gates override",
+        "evaluate",
+        "evaluate future-listening",
+        "evaluate first-hours",
+        "evaluate neighbourhoods",
+        "evaluate stability",
     ],
 )
 def test_every_command_explains_itself(command, capsys):

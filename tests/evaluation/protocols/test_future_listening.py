@@ -47,12 +47,12 @@ def test_nobody_can_tell_somebody_elses_future(cohort, contenders):
 
 def test_the_tables_have_a_row_for_each_contender_and_the_published_gains(cohort, contenders):
     rows, _ = future_listening(cohort, contenders, 2, lambda _: None)
-    table = story.comparison("popularity", rows)
+    table = story.table_1("popularity", rows)
     assert [row[0] for row in table.rows][:2] == ["Tasteprint's user model", "popularity"]
     average = next(row for row in table.rows if row[0] == "average of item vectors")
     assert average[-1] == "accuracy +1.8%, AUC +1.6%"
     assert all(len(row) == len(table.header) for row in table.rows)
-    ranked = story.comparison("uniform", rows)
+    ranked = story.table_1("uniform", rows)
     assert "ndcg@50" in ranked.header
     assert "published" not in ranked.header
 

@@ -1,9 +1,9 @@
 import numpy as np
 import pyarrow as pa
 
-from jobs.profiles import SCHEMA, Told
 from models.events import DAY
 from models.layout import build_layout
+from models.profiles import SCHEMA, Told
 
 LAYOUT = build_layout({"country": ["DE", "SE"]})
 USERS = pa.array(["ann", "bob", "cy"])

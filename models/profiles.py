@@ -1,4 +1,4 @@
-"""What the users of a bucket have told us, as of any moments."""
+"""What users have told us, as of any moments."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from jobs.plays import group_columns
 from models.events import DAY, DAYS_PER_YEAR, Profiles
+from models.words import group_columns
 
 if TYPE_CHECKING:
     from models.layout import FeatureLayout
@@ -31,7 +31,8 @@ class Told:
     """The profiles of some users; of whom there is none, nothing is known.
 
     Args:
-        rows: one per user who has told anything, as ``jobs.people`` selects them; None if nobody.
+        rows: one per user who has told anything: user_id as dictionary, and ``SCHEMA``; None if
+            nobody.
         users: (U,) everybody's ids.
         layout: the groups, whose columns words are turned into.
     """

@@ -32,19 +32,3 @@ def test_a_dry_run_says_what_it_would_compare(argv, tmp_path, capsys):
     assert "user_model, popularity, average" in said
     assert said.rstrip().endswith("als, ease")
     assert not (tmp_path / "report").exists()
-
-
-@pytest.mark.parametrize(
-    ("more", "said"),
-    [
-        (["--baselines", "alls"], "there is no baseline alls: there are als"),
-        (["--settings", '{"easy": {"penalty": 3}}'], "there is no baseline easy"),
-        (["--settings", '{"ease": {"penalti": 3}}'], "penalti"),
-        (["--settings", '{"als": {"scale": "cubic"}}'], "'log' or 'count'"),
-        (["--batch", "b7"], "b7"),
-    ],
-)
-def test_what_is_wrong_is_said_at_once(argv, more, said, capsys):
-    with pytest.raises(SystemExit):
-        main([*argv, *more])
-    assert said in capsys.readouterr().err

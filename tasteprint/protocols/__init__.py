@@ -1,0 +1,1 @@
+"""What a person types to run a protocol of ``evaluation.protocols``: a file each, of one name."""
