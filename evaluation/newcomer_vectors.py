@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from evaluation.contenders import MODEL, popularity_by
+from evaluation.places import item_places
 from models.baselines import Representation
 from models.baselines.baseline import padded
 from models.events import Events
@@ -27,10 +28,12 @@ if TYPE_CHECKING:
     from evaluation.catalogue import ByCountry, Catalogue
     from evaluation.newcomers import Newcomers
     from lakehouse.batch import Batch
+    from lakehouse.storage import Lakehouse
     from models.cuts import Cuts
     from models.events import Rows
     from models.layout import FeatureLayout
     from models.predictor import UserPredictor
+    from models.user_model import UserModel
 
 
 @dataclass(frozen=True)
@@ -57,7 +60,12 @@ class NewcomerVectors:
 
     @classmethod
     def of(
-        cls, people: Newcomers, catalogue: Catalogue, countries: ByCountry | None, batch: Batch
+        cls,
+        lake: Lakehouse,
+        batch: Batch,
+        people: Newcomers,
+        catalogue: Catalogue,
+        countries: ByCountry | None,
     ) -> NewcomerVectors:
         """Load the batch's model, and look up the plays' words."""
         from models.predictor import UserPredictor  # and PyTorch, which takes seconds
@@ -68,10 +76,10 @@ class NewcomerVectors:
             catalogue=catalogue,
             countries=countries,
             predictor=predictor,
-            builder=feature_builder(layout, catalogue),
+            builder=feature_builder(predictor.model, catalogue),
             events=events_of(people, catalogue, layout),
             told=told_by(people, layout),
-            placed=predictor.place_items(catalogue.vectors),
+            placed=item_places(lake, batch, catalogue.items.to_numpy()),
         )
 
     def at(self, cuts: Cuts) -> Iterator[tuple[str, Representation]]:
@@ -114,11 +122,14 @@ class NewcomerVectors:
         yield "average_7d", rows.features[:, layout["taste_7d"].slice]
 
 
-def feature_builder(layout: FeatureLayout, catalogue: Catalogue) -> FeatureBuilder:
-    """What makes feature rows over the batch's vectors."""
+def feature_builder(model: UserModel, catalogue: Catalogue) -> FeatureBuilder:
+    """What makes the feature rows that a model reads, over the batch's vectors."""
+    import torch
+
     vectors, owner = catalogue.vectors, catalogue.creator_of_item
     creators = creator_vectors(vectors, owner, len(catalogue.creators))
-    return FeatureBuilder(layout, vectors, creators)
+    codes = model.codebook.codes(torch.from_numpy(vectors)).numpy()
+    return FeatureBuilder(model.config.layout, vectors, creators, codes)
 
 
 def events_of(people: Newcomers, catalogue: Catalogue, layout: FeatureLayout) -> Events:

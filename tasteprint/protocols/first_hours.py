@@ -66,7 +66,7 @@ class FirstHours(Asking):
         from evaluation.protocols.first_hours import NAME, first_hours
         from evaluation.report import Report
 
-        vectors = NewcomerVectors.of(plan.people, catalogue, countries, batch)
+        vectors = NewcomerVectors.of(self.lake, batch, plan.people, catalogue, countries)
         rows = first_hours(plan, vectors, self.seeds, say, shuffle=self.shuffle)
         for name in plan.measured:
             show(name, f"{NAME}/{name}", rows, ("accuracy", "auc"))

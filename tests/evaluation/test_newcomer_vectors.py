@@ -18,7 +18,7 @@ def people(lake, first_days):
 @pytest.fixture
 def vectors(lake, people):
     batch = lake.batches.get("live")
-    return NewcomerVectors.of(people, read_catalogue(lake, batch), None, batch)
+    return NewcomerVectors.of(lake, batch, people, read_catalogue(lake, batch), None)
 
 
 def test_before_the_first_play_nothing_is_known_but_what_was_told(vectors, people):

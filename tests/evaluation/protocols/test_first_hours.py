@@ -29,7 +29,7 @@ def measure(lake, first_days):
         country = people.profiles["country"].to_numpy(zero_copy_only=False)
         countries = plays_by_country(lake, batch, catalogue, country)
         plan = planned(people, catalogue, hours=4, first=20)
-        vectors = NewcomerVectors.of(plan.people, catalogue, countries, batch)
+        vectors = NewcomerVectors.of(lake, batch, plan.people, catalogue, countries)
         rows = first_hours(plan, vectors, 2, lambda _: None, shuffle=shuffle)
         of = {(row.protocol, row.representation, row.metric): row for row in rows}
         return plan, rows, of
