@@ -17,6 +17,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from models.picks import favourites
 from schemas.arrow import microseconds
 
 if TYPE_CHECKING:
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from lakehouse.batch import Batch
     from lakehouse.storage import Lakehouse
 
-FAVOURITES = 3  # creators that stand in for picks
 NAMES = ("picked_at", "picked_item", "picked_creator")
 
 
@@ -99,14 +99,7 @@ def stand_ins(people: Newcomers, catalogue: Catalogue, end: np.ndarray) -> Picks
     """
     later = np.arange(len(people.user)) >= end[people.user]
     creator = np.append(catalogue.creator_of_item, -1)[people.item]
-    counted = later & (creator >= 0)
-    width = max(len(catalogue.creators), 1)
-    cells, plays = np.unique(people.user[counted] * width + creator[counted], return_counts=True)
-    user, creator = np.divmod(cells, width)
-    order = np.lexsort((creator, -plays, user))
-    rank = np.arange(len(order)) - np.searchsorted(user[order], user[order])
-    top = order[rank < FAVOURITES]
+    user, creator = favourites(people.user[later], creator[later])
     completed = np.zeros(len(people.user_ids), bool)
-    completed[user[top]] = True
-    nothing = np.full(len(top), -1)
-    return Picks(user[top], people.first[user[top]] - 1, nothing, creator[top], completed)
+    completed[user] = True
+    return Picks(user, people.first[user] - 1, np.full(len(user), -1), creator, completed)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,10 +11,11 @@ import pyarrow.compute as pc
 
 from jobs.blocks import PLAYS, TOLD
 from jobs.cooccurrence import WHOLE
-from jobs.cuts import choose_cuts
+from jobs.cuts import EARLY, choose_cuts
 from jobs.plays import Plays
 from jobs.sequences import last_plays
 from models.events import NEVER, SECOND
+from models.picks import favourites
 from models.profiles import Told
 from schemas.arrow import list_column
 from schemas.contract import contract
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from jobs.carry import Before, Carried
     from jobs.shipping import Shipped
     from models.cuts import Cuts
-    from models.events import Events, Rows
+    from models.events import Events, Profiles, Rows
     from models.features import FeatureBuilder
     from models.layout import FeatureLayout
 
@@ -45,6 +46,8 @@ class BucketFeatures:
         horizon_days, session_gap, cuts, sequence_length: as in the job's settings.
         shipped: vectors and what else each worker maps.
         carried: the rows that a refresh begins with; None where everything is computed.
+        stand_ins: whether nobody was asked for picks, and later favourites stand in for them in
+            examples of the first plays, so that a model learns what picks are worth.
     """
 
     batch_id: str
@@ -56,6 +59,7 @@ class BucketFeatures:
     sequence_length: int
     shipped: Shipped
     carried: Carried | None = None
+    stand_ins: bool = False
     _builders: dict[int, FeatureBuilder] = field(default_factory=dict)
 
     def __call__(self, bucket: int, blocks: Mapping[str, pa.Table]) -> dict[str, pa.Table]:
@@ -156,7 +160,10 @@ class BucketFeatures:
         known = plays.column("learned")[history] <= moments[query]
         then = events.take(history[known], query[known])
         fold = int(plays.column("fold")[cuts.at[0]])
-        rows = self._builder(fold).rows(then, people.at(cuts.user, moments), moments)
+        told = people.at(cuts.user, moments)
+        if self.stand_ins:
+            told = _with_stand_ins(told, cuts, plays.user, events.creator)
+        rows = self._builder(fold).rows(then, told, moments)
         return pa.table({**_columns(rows, moments), "targets": _targets(plays, cuts)})
 
     def _tables(self, bucket: int, made: Mapping[str, Mapping[str, pa.Array]]) -> dict:
@@ -207,6 +214,23 @@ def _columns(rows: Rows, moments: np.ndarray) -> dict[str, pa.Array]:
         "played_between": _lists(np.stack([histories.first, histories.last], axis=1), heard),
         "decayed_plays": _lists(histories.plays, heard),
     }
+
+
+def _with_stand_ins(told: Profiles, cuts: Cuts, user: np.ndarray, creator: np.ndarray) -> Profiles:
+    """Picks for who is new at a cut: favourites of the plays that come after its targets.
+
+    Args:
+        told: what the cuts' users told.
+        cuts: of whose plays.
+        user: (E,) int64, of all plays, ascending.
+        creator: (E,) int64, of all plays; -1 where unknown.
+    """
+    early = np.flatnonzero(cuts.at - cuts.start <= EARLY)
+    end = np.searchsorted(user, cuts.user[early], side="right")
+    rest = replace(cuts.take(early), at=cuts.stop[early], stop=end)
+    row, play = rest.future
+    query, picked = favourites(early[row], creator[play])
+    return replace(told, pick_query=query, pick_item=np.full(len(query), -1), pick_creator=picked)
 
 
 def _lists(rows: np.ndarray, filled: np.ndarray) -> pa.ListArray:

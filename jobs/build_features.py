@@ -67,7 +67,8 @@ class BuildFeatures(Settings):
     session_gap: float = 30.0
     """Minutes of silence that end a session; examples begin where a session begins."""
     cuts: int = 4
-    """Training examples per user at beginnings of sessions, and as many more at other plays."""
+    """Training examples per user at beginnings of sessions, and as many more at other plays; two
+    at a user's very beginning are there in any case."""
     sequence_length: int = 256
     """Plays in the sequence of a user, the last ones; 0 for no sequences."""
 
@@ -122,6 +123,7 @@ def planned(
         sequence_length=args.sequence_length,
         shipped=ship_items(spark, lake, batch, index, VARIANTS if args.cuts else [WHOLE]),
         carried=carried,
+        stand_ins=not lake.dataset("onboarding", batch).count_rows(),
     )
     bucket = bucket_of(args.buckets)
     told = in_blocks(with_pick_indices(profiles, index).select(bucket, "*"), TOLD)

@@ -7,19 +7,22 @@ import numpy as np
 from models.cuts import Cuts
 from models.events import DAY, SECOND
 
+EARLY = 10  # plays in which somebody is new
+
 
 def choose_cuts(user: np.ndarray, at: np.ndarray, gap: int, most: int, horizon_days: float) -> Cuts:
-    """Moments to learn from: the beginnings of sessions, and some plays within.
+    """Moments to learn from: how users came, the beginnings of sessions, and some plays within.
 
     Args:
         user: (E,) int64, ascending; whose play each is.
         at: (E,) int64 microseconds, ascending within a user.
         gap: microseconds of silence that end a session.
-        most: cuts at beginnings of sessions, and cuts at other plays, per user.
+        most: cuts at beginnings of sessions, and cuts at other plays, per user. Beside these are
+            the first play, before which there is none, and one of the ten plays after it.
         horizon_days: days after the cut in which the targets lie.
 
     Returns:
-        cuts with at least one play before them; the cut's own play is its first target.
+        cuts in order, each once; the cut's own play is its first target.
     """
     plays = np.arange(len(user))
     first = np.r_[True, user[1:] != user[:-1]] if len(user) else np.zeros(0, bool)
@@ -27,10 +30,9 @@ def choose_cuts(user: np.ndarray, at: np.ndarray, gap: int, most: int, horizon_d
     begins = np.r_[False, np.diff(at) > gap] & ~first if len(user) else first
     # Of plays at one moment only the first can be a cut: its history lies before it in time.
     later = np.r_[False, np.diff(at) > 0] & ~first if len(user) else first
-    cut = np.union1d(
-        _some(np.flatnonzero(begins), user, at, most),
-        _some(np.flatnonzero(later & ~begins), user, at, most),
-    ).astype(np.int64)
+    drawn = ((begins, most), (later & ~begins, most), (later & (plays - start <= EARLY), 1))
+    some = [_some(np.flatnonzero(among), user, at, count) for among, count in drawn]
+    cut = np.unique(np.concatenate([np.flatnonzero(first), *some])).astype(np.int64)
     end = at[cut] + round(horizon_days * DAY)
     stop = _after(at, cut, np.searchsorted(user, user[cut], side="right"), end)
     return Cuts(user=user[cut], start=start[cut], at=cut, stop=stop)

@@ -164,7 +164,7 @@ def batch_codebook(
     from models.codebook import fit_codebook
 
     if batch.refresh or batch.rebuild_of:
-        return load_codebook(batch.model_uri or "")
+        return load_codebook(batch.model_uri or lake.model_uri(batch.batch_id))
     found = fit_codebook(vectors, support, seed=0)
     save_codebook(found, lake.model_uri(batch.batch_id))
     return found

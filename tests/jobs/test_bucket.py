@@ -11,6 +11,7 @@ from jobs.blocks import PLAYS, TOLD, packed, unpacked
 from jobs.bucket import BucketFeatures
 from jobs.cooccurrence import WHOLE
 from jobs.shipping import saved
+from models.codebook import Codebook
 from models.events import HOUR
 from models.features import unit
 from models.layout import VECTOR_SIZE, build_layout
@@ -69,12 +70,15 @@ def tables(tmp_path_factory):
     shipped = saved(
         tmp_path_factory.mktemp("shipped") / "items",
         {WHOLE: VECTORS, FOLD: VECTORS},
+        Codebook(),
         np.arange(ITEMS) // 2,
         np.array([120_000.0, 30_000.0, np.nan, 0.0, 60_000.0, 60_000.0]),
         pa.array([f"t{item}" for item in range(ITEMS)]),
     )
 
-    def made(plays: list[dict], people: list[dict], as_of: datetime) -> dict[str, list[dict]]:
+    def made(
+        plays: list[dict], people: list[dict], as_of: datetime, *, stand_ins: bool = False
+    ) -> dict[str, list[dict]]:
         compute = BucketFeatures(
             batch_id="b",
             layout=LAYOUT,
@@ -84,6 +88,7 @@ def tables(tmp_path_factory):
             cuts=MOST,
             sequence_length=LONGEST,
             shipped=shipped,
+            stand_ins=stand_ins,
         )
         blocks = {}
         for kind, rows, schema in ((PLAYS, plays, PLAYED), (TOLD, people, PEOPLE)):
@@ -102,7 +107,7 @@ def everyone(tables):
 
 @pytest.fixture(scope="module")
 def examples(tables):
-    return lambda *given: tables(*given)["training_examples"]
+    return lambda *given, **how: tables(*given, **how)["training_examples"]
 
 
 @pytest.fixture(scope="module")
@@ -146,9 +151,31 @@ def test_what_was_learned_later_does_not_count_though_it_was_played_before(examp
 
 def test_targets_are_what_was_played_next_in_order_without_repeats(examples):
     plays = [play(0, 0, 0), play(1, 3, 50), play(2, 1, 50.1), play(3, 3, 50.2), play(4, 4, 400)]
-    first = min(examples(plays, [person()], LATE), key=lambda row: row["as_of"])
-    assert first["as_of"] == T0 + timedelta(hours=50)
-    assert first["targets"] == ["t3", "t1"]
+    then = T0 + timedelta(hours=50)
+    made = [row for row in examples(plays, [person()], LATE) if row["as_of"] == then]
+    assert [row["targets"] for row in made] == [["t3", "t1"]] * len(made) != []
+
+
+def test_a_users_first_play_is_an_example_without_a_history(examples):
+    made = examples([play(0, 0, 0), play(1, 3, 50)], [person()], LATE)
+    first = next(row for row in made if row["as_of"] == T0)
+    assert first["targets"] == ["t0", "t3"]
+    assert not any(first["present"])
+
+
+def test_where_nobody_was_asked_favourites_of_what_comes_after_the_targets_stand_in_for_picks(
+    examples,
+):
+    later = [play(9 + n, item, 24 * 20 + n) for n, item in enumerate((4, 5, 0, 4))]
+    plays = [play(0, 0, 0), play(1, 3, 50), *later]
+    made = {row["as_of"]: row for row in examples(plays, [], LATE, stand_ins=True)}
+    picks = LAYOUT.names.index("onboarding")
+    first = made[T0]
+    assert first["targets"] == ["t0", "t3"]
+    assert first["present"] == [float(place == picks) for place in range(len(LAYOUT.names))]
+    picked = unit(unit(VECTORS[4:6].sum(axis=0)[None]) + unit(VECTORS[:2].sum(axis=0)[None]))[0]
+    assert_allclose(np.array(first["features"])[LAYOUT["onboarding"].slice], picked, atol=1e-5)
+    assert made[max(made)]["present"][picks] == 0  # nothing comes after
 
 
 def test_the_examples_of_a_user_weigh_one_together(examples):

@@ -183,9 +183,10 @@ def a_user_without_a_profile_has_his_plays(built: Built) -> None:
 
 def examples_stand_on_the_vectors_made_without_their_fold(built: Built) -> None:
     made = [row for row in built.examples.to_pylist() if row["user_id"] == "listener"]
-    assert [row["as_of"] for row in made] == [AS_OF - 8 * DAY, AS_OF - 2 * DAY]
-    assert [row["targets"] for row in made] == [["t1", "t2"], ["t2"]]
-    assert_allclose(built.group(made[0], "taste_7d"), FOLD_VECTORS[0], atol=1e-5)
+    assert [row["as_of"] for row in made] == [AS_OF - days * DAY for days in (9, 8, 2)]
+    assert [row["targets"] for row in made] == [["t0", "t1", "t2"], ["t1", "t2"], ["t2"]]
+    assert "taste_7d" not in built.known(made[0])
+    assert_allclose(built.group(made[1], "taste_7d"), FOLD_VECTORS[0], atol=1e-5)
     assert sum(row["weight"] for row in made) == pytest.approx(1)
 
 

@@ -5,17 +5,21 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from jobs.cooccurrence import WHOLE
 from jobs.shipping import mapped_ids, save_ids, saved, sent, ship_ids
+from models.codebook import fit_codebook
 from models.features import unit
 from models.layout import VECTOR_SIZE
 
 IDS = pa.array(["t0", "t1", "t2"])
 VECTORS = unit(np.random.default_rng(0).standard_normal((3, VECTOR_SIZE)).astype(np.float32))
+CODEBOOK = fit_codebook(VECTORS, np.ones(3), seed=0)
 CREATORS, DURATIONS = np.array([0, 0, -1]), np.array([1.0, np.nan, 3.0])
 
 
 @pytest.fixture
 def files(tmp_path):
-    return saved(tmp_path / "items", {WHOLE: VECTORS, 2: -VECTORS}, CREATORS, DURATIONS, IDS)
+    return saved(
+        tmp_path / "items", {WHOLE: VECTORS, 2: -VECTORS}, CODEBOOK, CREATORS, DURATIONS, IDS
+    )
 
 
 def test_what_was_saved_is_mapped_as_it_was(files):
