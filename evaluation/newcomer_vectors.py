@@ -17,7 +17,7 @@ from evaluation.places import item_places
 from models.baselines import Representation
 from models.baselines.baseline import padded
 from models.events import Events
-from models.features import FeatureBuilder, creator_vectors, unit
+from models.features import FeatureBuilder, ItemSpace, creator_vectors, unit
 from models.profiles import Told
 from models.sums import weighted_sums
 from models.words import group_columns
@@ -128,8 +128,8 @@ def feature_builder(model: UserModel, catalogue: Catalogue) -> FeatureBuilder:
 
     vectors, owner = catalogue.vectors, catalogue.creator_of_item
     creators = creator_vectors(vectors, owner, len(catalogue.creators))
-    codes = model.codebook.codes(torch.from_numpy(vectors)).numpy()
-    return FeatureBuilder(model.config.layout, vectors, creators, codes)
+    codes = (model.codebook.codes(torch.from_numpy(rows)).numpy() for rows in (vectors, creators))
+    return FeatureBuilder(model.config.layout, ItemSpace(vectors, creators, *codes))
 
 
 def events_of(people: Newcomers, catalogue: Catalogue, layout: FeatureLayout) -> Events:

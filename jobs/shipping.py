@@ -15,7 +15,7 @@ from pyspark.sql import functions as F
 
 from jobs.cooccurrence import VARIANTS, WHOLE
 from jobs.tables import read
-from models.features import FeatureBuilder, creator_vectors
+from models.features import FeatureBuilder, ItemSpace, creator_vectors
 from models.layout import VECTOR_SIZE
 from schemas.arrow import matrix
 
@@ -37,7 +37,7 @@ class Shipped:
     Attributes:
         vectors: by fold (or WHOLE), the item vectors made without it.
         creators: the creators' vectors that follow from them.
-        codes: the items' codes that follow from them.
+        codes, creator_codes: the codes of both.
         creator_of_item: dense index of each item's creator, -1 where unknown.
         duration_of_item: milliseconds, NaN where unknown.
         ids: of the items, in the order of the vectors.
@@ -46,14 +46,15 @@ class Shipped:
     vectors: dict[int, str]
     creators: dict[int, str]
     codes: dict[int, str]
+    creator_codes: dict[int, str]
     creator_of_item: str
     duration_of_item: str
     ids: str
 
     def builder(self, layout: FeatureLayout, fold: int) -> FeatureBuilder:
         """What computes features over the vectors made without a fold, which stay on disk."""
-        of_items = (self.vectors, self.creators, self.codes)
-        return FeatureBuilder(layout, *(_mapped(files[fold]) for files in of_items))
+        of_both = (self.vectors, self.creators, self.codes, self.creator_codes)
+        return FeatureBuilder(layout, ItemSpace(*(_mapped(files[fold]) for files in of_both)))
 
     def creators_of_items(self) -> np.ndarray:
         """(items,) int64."""
@@ -197,7 +198,9 @@ def saved(
         fold: creator_vectors(rows, creator_of_item, creators) for fold, rows in vectors.items()
     }
 
-    codes = {fold: codebook.codes(torch.from_numpy(rows)).numpy() for fold, rows in vectors.items()}
+    def coded(rows: np.ndarray) -> np.ndarray:
+        found: np.ndarray = codebook.codes(torch.from_numpy(rows)).numpy()
+        return found
 
     def save(what: str, values: np.ndarray) -> str:
         path = folder / f"{folder.name}-{what}.npy"
@@ -207,7 +210,10 @@ def saved(
     return Shipped(
         vectors={fold: save(f"vectors-{fold}", rows) for fold, rows in vectors.items()},
         creators={fold: save(f"creators-{fold}", rows) for fold, rows in centres.items()},
-        codes={fold: save(f"codes-{fold}", rows) for fold, rows in codes.items()},
+        codes={fold: save(f"codes-{fold}", coded(rows)) for fold, rows in vectors.items()},
+        creator_codes={
+            fold: save(f"creator-codes-{fold}", coded(rows)) for fold, rows in centres.items()
+        },
         creator_of_item=save("creator_of_item", creator_of_item),
         duration_of_item=save("duration_of_item", duration_of_item),
         ids=save_ids(folder / f"{folder.name}-ids.arrow", ids),
@@ -220,6 +226,7 @@ def sent(spark: SparkSession, files: Shipped) -> Shipped:
         vectors={fold: _send(spark, path) for fold, path in files.vectors.items()},
         creators={fold: _send(spark, path) for fold, path in files.creators.items()},
         codes={fold: _send(spark, path) for fold, path in files.codes.items()},
+        creator_codes={fold: _send(spark, path) for fold, path in files.creator_codes.items()},
         creator_of_item=_send(spark, files.creator_of_item),
         duration_of_item=_send(spark, files.duration_of_item),
         ids=_send(spark, files.ids),

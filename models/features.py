@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 FAVOURITES = 5  # creators
 INTERESTS_HALF_LIFE = 7.0  # days
+FAVOURITES_SHARE = 0.5  # of favourite creators in interests
 Part = tuple[np.ndarray, np.ndarray]  # values (Q, w) of a group, and for whom it is known (Q,) bool
 
 
@@ -51,23 +52,33 @@ def unit(rows: np.ndarray) -> np.ndarray:
     return np.divide(rows, length, out=np.zeros_like(rows), where=length > 0).astype(np.float32)
 
 
+class ItemSpace(NamedTuple):
+    """Items and creators as features see them; all may be memory-mapped.
+
+    Attributes:
+        vectors: (items, d) float32 unit vectors.
+        creators: (creators, d) float32, as ``creator_vectors`` gives them.
+        codes: (items, CODE_SIZE) float32, as ``models.codebook`` gives them.
+        creator_codes: (creators, CODE_SIZE) float32, of the creators' vectors.
+    """
+
+    vectors: np.ndarray
+    creators: np.ndarray
+    codes: np.ndarray
+    creator_codes: np.ndarray
+
+
 class FeatureBuilder:
     """Turns plays and profiles into feature rows of one layout.
 
     Args:
         layout: the groups.
-        vectors: (items, d) float32 unit vectors; may be memory-mapped.
-        creators: (creators, d) float32, as ``creator_vectors`` gives them.
-        codes: (items, CODE_SIZE) float32, as ``models.codebook`` gives them.
+        space: of the items.
     """
 
-    def __init__(
-        self, layout: FeatureLayout, vectors: np.ndarray, creators: np.ndarray, codes: np.ndarray
-    ) -> None:
+    def __init__(self, layout: FeatureLayout, space: ItemSpace) -> None:
         self.layout = layout
-        self._vectors = vectors
-        self._creators = creators
-        self._codes = codes
+        self._space = space
 
     def rows(self, events: Events, profiles: Profiles, moments: np.ndarray) -> Rows:
         """Feature rows, zeros where a group is missing.
@@ -82,13 +93,15 @@ class FeatureBuilder:
         histories = _histories(events, queries)
         heard = histories.last != NEVER
         behind = (histories.last[events.query] - events.at) / DAY
-        by_creator = _by_creator(events, behind, len(self._creators))
+        by_creator = _by_creator(events, behind, len(self._space.creators))
+        favourites = _favourites(by_creator)
         amounts = np.zeros((queries, self.layout["amounts"].width))
         amounts[:, STILL] = _variety(events, queries, by_creator)
         amounts[:, MOVING] = _moving(histories, moments)
         parts = {
             **self._tastes(events, behind, queries),
-            "creators": self._favourites(by_creator, queries),
+            "creators": _direction(_summed(self._space.creators, favourites, queries)),
+            INTERESTS: self._interests(events, behind, favourites, queries),
             "amounts": (amounts, heard),
             **self._habits(events, behind, queries),
             **self._told(profiles),
@@ -123,30 +136,24 @@ class FeatureBuilder:
     def _tastes(self, events: Events, behind: np.ndarray, queries: int) -> dict[str, Part]:
         heard = events.item >= 0
         item, owner = events.item[heard], events.query[heard]
-        summed = {name: (self._vectors, half_life) for name, half_life in HALF_LIVES.items()}
-        summed[INTERESTS] = (self._codes, INTERESTS_HALF_LIFE)
         found = {}
-        for name, (matrix, half_life) in summed.items():
+        for name, half_life in HALF_LIVES.items():
             # As of the last play, for a history of years ago would vanish in float32.
             weight = (events.weight * decay(behind, half_life))[heard]
-            found[name] = _direction(weighted_sums(matrix, item, owner, weight, queries))
+            plays = Pairs(owner, item, weight)
+            found[name] = _direction(_summed(self._space.vectors, plays, queries))
         return found
 
-    def _favourites(self, by_creator: Pairs, queries: int) -> Part:
-        # Rounded, for equal creators must not change places with the order of their plays.
-        order = np.lexsort((by_creator.column, -by_creator.weight.round(9), by_creator.query))
-        query = by_creator.query[order]
-        rank = np.arange(len(query)) - np.searchsorted(query, query)
-        top = order[rank < FAVOURITES]
-        return _direction(
-            weighted_sums(
-                self._creators,
-                by_creator.column[top],
-                by_creator.query[top],
-                by_creator.weight[top],
-                queries,
-            )
-        )
+    def _interests(
+        self, events: Events, behind: np.ndarray, favourites: Pairs, queries: int
+    ) -> Part:
+        """Where the plays lay of late, and half as much where the favourite creators lie."""
+        heard = events.item >= 0
+        weight = (events.weight * decay(behind, INTERESTS_HALF_LIFE))[heard]
+        plays = Pairs(events.query[heard], events.item[heard], weight)
+        lately = unit(_summed(self._space.codes, plays, queries))
+        liked = unit(_summed(self._space.creator_codes, favourites, queries))
+        return _direction(lately + FAVOURITES_SHARE * liked)
 
     def _habits(self, events: Events, behind: np.ndarray, queries: int) -> dict[str, Part]:
         weight = events.weight * decay(behind, LONGEST)
@@ -175,8 +182,9 @@ class FeatureBuilder:
 
     def _onboarding(self, profiles: Profiles) -> Part:
         queries = len(profiles.age)
-        total = np.zeros((queries, self._vectors.shape[1]), np.float32)
-        picks = ((self._vectors, profiles.pick_item), (self._creators, profiles.pick_creator))
+        vectors, creators = self._space.vectors, self._space.creators
+        total = np.zeros((queries, vectors.shape[1]), np.float32)
+        picks = ((vectors, profiles.pick_item), (creators, profiles.pick_creator))
         for matrix, column in picks:
             known = column >= 0
             ones = np.ones(known.sum(), np.float32)
@@ -194,6 +202,21 @@ class Pairs(NamedTuple):
     query: np.ndarray
     column: np.ndarray
     weight: np.ndarray
+
+
+def _summed(matrix: np.ndarray, pairs: Pairs, queries: int) -> np.ndarray:
+    """Weighted rows of a matrix, added up for each query, (queries, w) float32."""
+    return weighted_sums(matrix, pairs.column, pairs.query, pairs.weight, queries)
+
+
+def _favourites(by_creator: Pairs) -> Pairs:
+    """The creators of each query that were played most."""
+    # Rounded, for equal creators must not change places with the order of their plays.
+    order = np.lexsort((by_creator.column, -by_creator.weight.round(9), by_creator.query))
+    query = by_creator.query[order]
+    rank = np.arange(len(query)) - np.searchsorted(query, query)
+    top = order[rank < FAVOURITES]
+    return Pairs(by_creator.query[top], by_creator.column[top], by_creator.weight[top])
 
 
 def _direction(total: np.ndarray) -> Part:

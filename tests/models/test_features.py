@@ -7,8 +7,16 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 
 from models.events import DAY, SKIP_WEIGHT, Events, Profiles
-from models.features import FAVOURITES, FeatureBuilder, creator_vectors, decay, unit
-from models.layout import AMOUNTS, CODE_SIZE, HALF_LIVES, VECTOR_SIZE, build_layout
+from models.features import (
+    FAVOURITES,
+    FAVOURITES_SHARE,
+    FeatureBuilder,
+    ItemSpace,
+    creator_vectors,
+    decay,
+    unit,
+)
+from models.layout import AMOUNTS, CODE_SIZE, HALF_LIVES, LONGEST, VECTOR_SIZE, build_layout
 
 LAYOUT = build_layout(
     {
@@ -24,7 +32,8 @@ CREATOR_OF_ITEM = np.arange(ITEMS) // 2  # seven creators of two items each
 VECTORS = unit(np.random.default_rng(7).standard_normal((ITEMS, VECTOR_SIZE)).astype(np.float32))
 CREATORS = creator_vectors(VECTORS, CREATOR_OF_ITEM, ITEMS // 2)
 CODES = np.random.default_rng(8).standard_normal((ITEMS, CODE_SIZE)).astype(np.float32)
-BUILDER = FeatureBuilder(LAYOUT, VECTORS, CREATORS, CODES)
+CREATOR_CODES = np.random.default_rng(9).standard_normal((ITEMS // 2, CODE_SIZE)).astype(np.float32)
+BUILDER = FeatureBuilder(LAYOUT, ItemSpace(VECTORS, CREATORS, CODES, CREATOR_CODES))
 MOMENT = 20_514 * DAY  # midnight after a Sunday
 DISTRIBUTIONS = ("hour", "weekday", "kind", "surface", "device")
 
@@ -228,6 +237,15 @@ def test_of_creators_played_alike_the_order_of_the_plays_does_not_choose():
     for _ in range(20):
         features, _ = rows(*(plays[place] for place in rng.permutation(len(plays))))
         assert_allclose(group(features, "creators"), expected, atol=1e-5)
+
+
+def test_interests_are_where_plays_lay_of_late_and_half_as_much_where_favourites_lie():
+    features, _ = rows(Play(0, 0, age=7), Play(0, 2, age=0), Play(0, 2, age=0, weight=0.5))
+    of_late = unit((0.5 * CODES[0] + 1.5 * CODES[2])[None])[0]
+    kept = 2 ** (-7 / LONGEST)
+    liked = unit((kept * CREATOR_CODES[0] + 1.5 * CREATOR_CODES[1])[None])[0]
+    expected = unit((of_late + FAVOURITES_SHARE * liked)[None])[0]
+    assert_allclose(group(features, "interests")[0], expected, atol=1e-5)
 
 
 def test_each_user_has_favourites_of_his_own():
