@@ -27,12 +27,13 @@ if TYPE_CHECKING:
     from models.baselines import Baseline
 
 MODEL = "user_model"
-LOT = "lot"
+LOT, BEST = "lot", "best"
 TITLES = {
     MODEL: "Tasteprint's user model",
     "popularity": "popularity",
     "country": "popularity within the country",
     LOT: "neighbours drawn by lot",
+    BEST: "at best, from genres of sessions",
     "picks": "average of what was picked",
     "average": "average of item vectors",
     **{

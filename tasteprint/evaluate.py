@@ -9,6 +9,7 @@ from tasteprint.protocols.first_hours import FirstHours
 from tasteprint.protocols.future_listening import FutureListening
 from tasteprint.protocols.neighbourhoods import Neighbourhoods
 from tasteprint.protocols.stability import Stability
+from tasteprint.protocols.truth import Truth
 
 
 class Evaluate(Settings):
@@ -22,6 +23,8 @@ class Evaluate(Settings):
     """Are users near whom they share a favourite, a country or a pick with? (Table 3)"""
     stability: CliSubCommand[Stability]
     """How far do users and items move between two batches, before and after a bridge?"""
+    truth: CliSubCommand[Truth]
+    """How much of what simulated listeners truly like is in their vectors?"""
 
     def cli_cmd(self) -> None:
         """Run the protocol."""
