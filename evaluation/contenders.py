@@ -98,7 +98,7 @@ def averages(cohort: Cohort, size: int) -> dict[str, Representation]:
 def learned(baseline: Baseline, past: Interactions, seed: int, kept: Path) -> Representation:
     """A baseline fitted to the plays, or as an earlier run of the same kept it."""
     kind = type(baseline).__name__.lower()
-    file = kept / f"{kind}-{_digest(baseline, past, seed)}.npz"
+    file = kept / f"{kind}-{digest(baseline, past, seed)}.npz"
     if file.exists():
         with np.load(file, allow_pickle=False) as found:
             return Representation(found["users"], found["items"])
@@ -110,8 +110,11 @@ def learned(baseline: Baseline, past: Interactions, seed: int, kept: Path) -> Re
     return fitted
 
 
-def _digest(baseline: Baseline, past: Interactions, seed: int) -> str:
-    told = hashlib.sha256(json.dumps([baseline.model_dump(mode="json"), seed]).encode())
+def digest(baseline: Baseline, past: Interactions, seed: int) -> str:
+    """What a fit follows from, in 16 hexadecimal digits: method, settings, seed and plays."""
+    told = hashlib.sha256(
+        json.dumps([type(baseline).__name__, baseline.model_dump(mode="json"), seed]).encode()
+    )
     for column in (past.user, past.item, past.at, past.item_tags.indices, past.user_tags.indices):
         told.update(np.ascontiguousarray(column).tobytes())
     told.update(f"{past.users} {past.items}".encode())

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from evaluation.contenders import TITLES
 from evaluation.names import favourites, listed
 from evaluation.neighbours import nearest_first
 from evaluation.protocols.comparison import comparison, reported
@@ -13,12 +14,12 @@ from evaluation.protocols.future_listening import NAME, PUBLISHED
 from evaluation.report import Table
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from evaluation.cohort import Cohort
     from evaluation.measured import Measured
     from evaluation.slices import Slice
-    from models.baselines import Representation
+    from models.baselines import Baseline, Representation
 
 SHOWN, NEIGHBOURS, TOP = 5, 3, 5
 ABOUT = {
@@ -55,6 +56,23 @@ def slices_table(found: Sequence[Slice]) -> Table:
         ],
         marked=[row for row, one in enumerate(found) if one.behind],
     )
+
+
+def settings_table(baselines: Mapping[str, Baseline], trials: int) -> Table:
+    """How each baseline was set, and how that was found."""
+    about = (
+        f"The best of {trials} settings each: the defaults, and others drawn at random from a "
+        "written space, judged by AUC on the last days before as_of."
+        if trials
+        else "As given, or the defaults; nothing was searched for."
+    )
+    rows = [[TITLES[name], _said(baseline)] for name, baseline in baselines.items()]
+    return Table("Settings of the baselines", about, ["baseline", "settings"], rows)
+
+
+def _said(baseline: Baseline) -> str:
+    told = baseline.model_dump(mode="json").items()
+    return ", ".join(f"{name} {value}" for name, value in told)
 
 
 def people(cohort: Cohort, known: Representation, names: np.ndarray) -> Table:

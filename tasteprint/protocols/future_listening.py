@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
-import json
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tasteprint.protocols.shared import Asking, Comparison, embedded, say, show, tell, would
+from pydantic import Field
+
+from tasteprint.protocols.shared import (
+    Asking,
+    Comparison,
+    embedded,
+    say,
+    show,
+    tell,
+    tell_of,
+    would,
+)
 
 if TYPE_CHECKING:
     from evaluation.cohort import Cohort
+    from models.baselines import Baseline
 
 
 class FutureListening(Asking, Comparison):
@@ -21,6 +34,8 @@ class FutureListening(Asking, Comparison):
 
     baselines: tuple[str, ...] = ("nmf", "pmf", "lightfm", "dlrm", "vae", "als", "ease", "sasrec")
     """Which are fitted, for example als,ease; '[]' for averages and popularity alone."""
+    trials: int = Field(0, ge=0)
+    """Settings to try for each baseline, on the last days before as_of; 0: its own alone."""
 
     def cli_cmd(self) -> None:
         """Read, fit, ask, write."""
@@ -38,10 +53,13 @@ class FutureListening(Asking, Comparison):
         cohort = read_cohort(lake, batch, self.horizon_days, self.users, self.seed)
         facts = self._facts(cohort) | {"batch": batch.batch_id}
         tell(facts)
-        contenders = self.contenders(lake, batch, cohort)
+        baselines = self.chosen()
         if self.dry_run:
-            would("compare", contenders)
+            would("compare", self.contenders(lake, batch, cohort, baselines))
             return
+        if self.trials:
+            baselines = self._searched(baselines, cohort)
+        contenders = self.contenders(lake, batch, cohort, baselines)
         rows, aucs = future_listening(cohort, contenders, self.seeds, say, shuffle=self.shuffle)
         ours = contenders[MODEL]()
         names = item_names(lake, batch, cohort.item_ids)
@@ -57,10 +75,26 @@ class FutureListening(Asking, Comparison):
                     *(story.table_1(drawn, rows) for drawn in asked),
                     story.slices_table(sliced(lake, batch, cohort, aucs[MODEL])),
                     story.people(cohort, ours, names),
+                    story.settings_table(baselines, self.trials),
                 ],
                 picture=taste_map(cohort, ours, names),
             )
         )
+
+    def _searched(self, baselines: dict[str, Baseline], cohort: Cohort) -> dict[str, Baseline]:
+        """The best settings of each baseline on plays before ``as_of``."""
+        from evaluation.contenders import TITLES
+        from evaluation.tuning import earlier, search
+
+        before = earlier(cohort, self.horizon_days)
+        found = {}
+        for name, baseline in baselines.items():
+            say(name)
+            kept = Path(self.out) / "fitted"
+            found[name] = search(
+                baseline, before, self.trials, self.seed, kept, partial(tell_of, TITLES[name])
+            ).baseline
+        return found
 
     def _facts(self, cohort: Cohort) -> dict[str, str]:
         asked, _ = cohort.question("popularity")
@@ -70,5 +104,4 @@ class FutureListening(Asking, Comparison):
             "plays before": f"{len(cohort.past.user):,}",
             "horizon": f"{self.horizon_days:g} days",
             "seeds": str(self.seeds),
-            "baselines' settings": json.dumps(self.settings) if self.settings else "the defaults",
         }

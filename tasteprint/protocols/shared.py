@@ -73,12 +73,19 @@ class Comparison(Protocol):
     """Seed of the choice of users and of the baselines' starts."""
 
     def contenders(
-        self, lake: Lakehouse, batch: Batch, cohort: Cohort
+        self,
+        lake: Lakehouse,
+        batch: Batch,
+        cohort: Cohort,
+        baselines: Mapping[str, Baseline] | None = None,
     ) -> dict[str, Callable[[], Representation]]:
         """By name what makes each representation; what is at hand is made already.
 
-        Raises:
-            InputError: there is no such baseline, it takes no such hyperparameter, or is not named.
+        Args:
+            lake: the lakehouse.
+            batch: whose vectors are compared.
+            cohort: whose plays the others are made of.
+            baselines: to fit, by name; None for those that are named, as ``chosen`` has them.
         """
         from evaluation.contenders import MODEL, averages, learned, popularity, user_model
 
@@ -90,13 +97,18 @@ class Comparison(Protocol):
             **{name: partial(_itself, known) for name, known in simple.items()},
             **{
                 name: partial(learned, baseline, cohort.past, self.seed, kept)
-                for name, baseline in self._fitted(size).items()
+                for name, baseline in (baselines or self.chosen()).items()
             },
         }
 
-    def _fitted(self, size: int) -> dict[str, Baseline]:
-        """The baselines with their hyperparameters."""
+    def chosen(self) -> dict[str, Baseline]:
+        """The baselines that are named, with their hyperparameters.
+
+        Raises:
+            InputError: there is no such baseline, it takes no such hyperparameter, or is not named.
+        """
         from models.baselines import BASELINES
+        from models.user_model import SIZE
 
         unknown = sorted({*self.baselines, *self.settings} - set(BASELINES))
         if unknown:
@@ -110,7 +122,7 @@ class Comparison(Protocol):
             )
         try:
             return {
-                name: BASELINES[name](size=size, **self.settings.get(name, {}))
+                name: BASELINES[name](size=SIZE, **self.settings.get(name, {}))
                 for name in self.baselines
             }
         except ValidationError as error:
@@ -134,6 +146,11 @@ def tell(facts: Mapping[str, str]) -> None:
     """Print what is asked of whom."""
     for name, value in facts.items():
         console.print(f"[dim]{name}[/] {escape(value)}", soft_wrap=True)
+
+
+def tell_of(title: str, what: str) -> None:
+    """Print how far something is."""
+    console.print(f"  [dim]{escape(title)}[/] {escape(what)}", soft_wrap=True)
 
 
 def would(do: str, names: Iterable[str]) -> None:

@@ -32,3 +32,15 @@ def test_a_dry_run_says_what_it_would_compare(argv, tmp_path, capsys):
     assert "user_model, popularity, average" in said
     assert said.rstrip().endswith("als, ease")
     assert not (tmp_path / "report").exists()
+
+
+def test_settings_are_searched_on_earlier_plays_and_told(argv, tmp_path, capsys):
+    pytest.importorskip("sklearn")
+    hours = str(2 / 24)  # within which the world's plays of both sides lie
+    main([*argv, "--baselines", "nmf", "--trials", "2", "--horizon-days", hours])
+    said = capsys.readouterr().out
+    assert "NMF trial 2 of 2, AUC" in said
+    assert len(list((tmp_path / "report" / "fitted").glob("trial-*.json"))) == 2
+    report = (tmp_path / "report" / "report.md").read_text()
+    assert "The best of 2 settings each" in report
+    assert "penalty" in report
