@@ -45,8 +45,10 @@ class TrainingConfig(BaseModel):
     """Items drawn in proportion to popularity, shared by a step's users."""
     hide: float = 0.3
     """Chance that a known group is hidden in a step."""
+    ranking: float = 5.0
+    """Weight of the loss of the next plays against popular items."""
     reconstruction: float = 0.1
-    """Weight of the decoders' loss beside that of the next plays."""
+    """Weight of the decoders' loss; that of each group is about 1 for a guess."""
     accumulate: int = Field(default=1, ge=1)
     """Parts in which a worker computes its share of a step, where memory is short."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
@@ -221,7 +223,9 @@ class Trainer:
         own = torch.from_numpy(_own(examples.targets, drawn)).to(self.device)  # (B, N)
         pairs = F.softplus(other[:, None, :] - liked[:, :, None]) * ~own[:, None, :]  # (B, T, N)
         ranking = pairs.sum() / ((~own).sum() * chosen.shape[1]).clamp(min=1)
-        return 5 * ranking + self.config.reconstruction * self._reconstruction(users, examples)
+        return self.config.ranking * ranking + self.config.reconstruction * self._reconstruction(
+            users, examples
+        )
 
     def _some(self, targets: np.ndarray) -> np.ndarray:
         return targets[self.rng.integers(0, len(targets), self.config.targets)]

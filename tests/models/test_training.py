@@ -71,6 +71,7 @@ def test_the_same_seed_gives_the_same_model(new_model, examples, items):
         {"targets": 1},
         {"negatives": 8},
         {"hide": 0.9},
+        {"ranking": 1.0},
         {"reconstruction": 0.0},
         {"precision": "bfloat16"},
         {"accumulate": 2},
