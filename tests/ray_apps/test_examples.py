@@ -110,7 +110,7 @@ def test_items_and_their_tables_are_those_of_the_batch(world):
     assert found.index.tolist() == sorted(f"t{number:02d}" for number in range(20))
     assert sorted(found.tables) == [0, 1, 2, 3, 4]
     for table in found.tables.values():
-        assert torch.equal(table.vectors, torch.from_numpy(world.vectors))
+        assert torch.equal(table.known[:, :VECTOR_SIZE], torch.from_numpy(world.vectors))
         assert table.known.all()
 
 
