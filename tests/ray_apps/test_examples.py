@@ -111,7 +111,7 @@ def test_items_and_their_tables_are_those_of_the_batch(world):
     assert sorted(found.tables) == [0, 1, 2, 3, 4]
     for table in found.tables.values():
         assert torch.equal(table.known[:, :VECTOR_SIZE], torch.from_numpy(world.vectors))
-        assert table.known.all()
+        assert table.played.all()
 
 
 def test_each_user_who_is_held_out_is_validated_by_one_example(world):
