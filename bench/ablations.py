@@ -68,7 +68,7 @@ class Variant:
 
     training: Mapping[str, Any] = field(default_factory=dict)
     hidden: tuple[str, ...] = ()
-    items: slice = slice(0, 0)
+    items: slice = field(default_factory=lambda: slice(0, 0))
     trained: bool = True
     settled: bool = True
 
