@@ -64,7 +64,7 @@ def ingest(folder: Path, rows: int, repeat: int) -> tuple[Lakehouse, str]:
     source = str(ROOT / "sources/simulation.yaml")
     job = str(ROOT / "jobs/ingest.py")
     run([*SPARK, job, "--source", source, "--data", str(data), "--lakehouse", lake.uri], log)
-    ids = lake.open("steps").to_pyarrow_table(columns=["run_id"])["run_id"].to_pylist()
+    ids = lake.rows("steps", columns=["run_id"])["run_id"].to_pylist()
     return lake, ids[0]
 
 

@@ -17,6 +17,7 @@ import pyarrow as pa
 from deltalake import CommitProperties, DeltaTable, write_deltalake
 from deltalake.exceptions import CommitFailedError
 
+from lakehouse.arrow import delta_dataset
 from lakehouse.batch import SERVED, Batch, Refresh, State
 from schemas.contract import contract
 from schemas.errors import BatchError
@@ -277,7 +278,7 @@ class BatchRegistry:
 
     def _read(self) -> tuple[DeltaTable, dict[str, Batch]]:
         table = self._lake.ensure("batches")
-        rows = table.to_pyarrow_table().to_pylist()
+        rows = delta_dataset(table).to_table().to_pylist()
         return table, {row["batch_id"]: Batch.from_row(row) for row in rows}
 
     def _change(

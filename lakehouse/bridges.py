@@ -94,7 +94,7 @@ class BridgeRegistry:
         """All bridges that were ever built, oldest first."""
         if not self._lake.exists(TABLE):
             return []
-        rows = self._lake.open(TABLE).to_pyarrow_table().to_pylist()
+        rows = self._lake.rows(TABLE).to_pylist()
         return sorted(map(Bridge.from_row, rows), key=lambda bridge: bridge.made_at)
 
     def add(self, bridge: Bridge) -> None:

@@ -127,7 +127,7 @@ class ConsumerRegistry:
     def _details(self) -> list[Consumer]:
         if not self._lake.exists("consumers"):
             return []
-        rows = self._lake.open("consumers").to_pyarrow_table().to_pylist()
+        rows = self._lake.rows("consumers").to_pylist()
         return [Consumer.model_validate(row) for row in rows]
 
     def _write(self, consumer: Consumer) -> Consumer:

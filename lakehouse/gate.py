@@ -20,6 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
+from lakehouse.arrow import arrow_filesystem
 from lakehouse.checks import Check, Verdict
 from lakehouse.live_checks import live_checks
 from lakehouse.overrides import with_overrides
@@ -61,7 +62,7 @@ def audit(
         ContractError: the files do not have the columns and types of the contract.
     """
     clock = StepClock(lake, f"gate of {table}")
-    staged = ds.dataset(list(files), format="parquet", filesystem=pa_filesystem(lake))
+    staged = ds.dataset(list(files), format="parquet", filesystem=arrow_filesystem(lake.filesystem))
     contract(table).check(staged.schema)
     rows = staged.count_rows()
     engine = spark if rows > ROWS_IN_MEMORY else None
@@ -236,10 +237,3 @@ def _worst(seen: Any, column: str | None, agreed: Contract, frame: Any) -> list[
     if column is None or column in key:
         return named
     return [f"{name} ({value})" for name, value in zip(named, rows[column], strict=True)]
-
-
-def pa_filesystem(lake: Lakehouse) -> pa.fs.FileSystem:
-    """The lakehouse's filesystem as Arrow's readers take it."""
-    from pyarrow.fs import FSSpecHandler, PyFileSystem
-
-    return PyFileSystem(FSSpecHandler(lake.filesystem))

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from schemas.contract import contract
 from schemas.errors import InputError
@@ -54,8 +55,7 @@ def with_overrides(lake: Lakehouse, verdict: Verdict) -> Verdict:
     """The verdict, with each failed check that somebody has overridden marked so."""
     if not lake.exists("overrides"):
         return verdict
-    mine = [("run_id", "=", verdict.run_id), ("table", "=", verdict.table)]
-    rows = lake.open("overrides").to_pyarrow_table(filters=mine).to_pylist()
+    rows = lake.rows("overrides", _of(verdict.run_id, verdict.table)).to_pylist()
     said = {row["check"]: f"{row['overridden_by']}: {row['reason']}" for row in rows}
     checks = [
         check.model_copy(update={"overridden": said[check.check]})
@@ -66,10 +66,13 @@ def with_overrides(lake: Lakehouse, verdict: Verdict) -> Verdict:
     return verdict.model_copy(update={"checks": checks})
 
 
+def _of(run_id: str, table: str) -> pc.Expression:
+    return (pc.field("run_id") == run_id) & (pc.field("table") == table)
+
+
 def _failed(lake: Lakehouse, run_id: str, table: str) -> set[str]:
     """The checks that stopped a table in the newest audit of a run."""
-    mine = [("run_id", "=", run_id), ("table", "=", table)]
-    rows = lake.open("validations").to_pyarrow_table(filters=mine).to_pylist()
+    rows = lake.rows("validations", _of(run_id, table)).to_pylist()
     newest = max((row["checked_at"] for row in rows), default=None)
     return {
         row["check"]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from lakehouse.arrow import delta_dataset
 from schemas.contract import contract
 from schemas.errors import InputError
 
@@ -128,7 +129,7 @@ def replay_summary(
 def _rows(
     lake: Lakehouse, choice: Choice, columns: list[str], also: pc.Expression | None = None
 ) -> pa.Table:
-    stored = lake.open("quarantine").to_pyarrow_dataset()
+    stored = delta_dataset(lake.open("quarantine"))
     # Rows that are older than a column of the contract have null in it.
     stored = stored.replace_schema(contract("quarantine").arrow_schema)
     wanted = _condition(choice) if also is None else _condition(choice) & also

@@ -6,6 +6,7 @@ import json
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
+import pyarrow.compute as pc
 from jinja2 import Environment, PackageLoader, select_autoescape
 
 from lakehouse.curves import pictures
@@ -43,7 +44,7 @@ def render(
 
 def newest_checks(lake: Lakehouse, run_id: str) -> list[dict[str, Any]]:
     """The rows of ``validations`` of each table's newest audit, what is broken first."""
-    rows = lake.open("validations").to_pyarrow_table(filters=[("run_id", "=", run_id)]).to_pylist()
+    rows = lake.rows("validations", pc.field("run_id") == run_id).to_pylist()
     newest: dict[str, Any] = {}
     for row in rows:
         newest[row["table"]] = max(row["checked_at"], newest.get(row["table"], row["checked_at"]))
@@ -120,6 +121,6 @@ def _training(steps: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def _metrics(lake: Lakehouse, run_id: str) -> dict[str, Any] | None:
     if not lake.exists("batches"):
         return None
-    rows = lake.open("batches").to_pyarrow_table(filters=[("batch_id", "=", run_id)]).to_pylist()
+    rows = lake.rows("batches", pc.field("batch_id") == run_id).to_pylist()
     stored = rows[0]["metrics"] if rows else None
     return json.loads(stored) if stored else None

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from schemas.contract import contract
 
@@ -48,6 +49,6 @@ def finished_steps(lake: Lakehouse, run_id: str) -> dict[str, dict[str, Any]]:
     """The newest record of each step that a run has finished, ``detail`` parsed, by name."""
     if not lake.exists("steps"):
         return {}
-    rows = lake.open("steps").to_pyarrow_table(filters=[("run_id", "=", run_id)]).to_pylist()
+    rows = lake.rows("steps", pc.field("run_id") == run_id).to_pylist()
     ordered = sorted(rows, key=lambda row: row["finished_at"])
     return {row["step"]: {**row, "detail": json.loads(row["detail"])} for row in ordered}

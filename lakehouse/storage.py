@@ -21,6 +21,7 @@ from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
 from deltalake.exceptions import TableNotFoundError
 from deltalake.schema import Field
 
+from lakehouse.arrow import delta_dataset
 from lakehouse.batches import BatchRegistry
 from schemas.contract import contract
 from schemas.errors import BatchError, InputError
@@ -28,6 +29,7 @@ from schemas.errors import BatchError, InputError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import pyarrow.compute as pc
     import pyarrow.dataset as ds
 
     from lakehouse.batch import Batch
@@ -174,7 +176,7 @@ class Lakehouse:
         found = self.open(table, chosen.version_of(table))
         own = [("batch_id", "=", chosen.batch_id)] if table in chosen.tables else None
         schema = contract(table).arrow_schema.with_metadata({BATCH_ID: chosen.batch_id.encode()})
-        return found.to_pyarrow_dataset(file_pruning_predicate=own).replace_schema(schema)
+        return delta_dataset(found, own).replace_schema(schema)
 
     def read(
         self, table: str, batch: Batch | str = "live", columns: Sequence[str] | None = None
@@ -185,6 +187,16 @@ class Lakehouse:
         refuse to mix them with those of another.
         """
         return self.dataset(table, batch).to_table(columns=list(columns) if columns else None)
+
+    def rows(
+        self,
+        table: str,
+        where: pc.Expression | None = None,
+        columns: Sequence[str] | None = None,
+    ) -> pa.Table:
+        """The newest rows of a table that belong to no batch, in memory."""
+        wanted = list(columns) if columns else None
+        return delta_dataset(self.open(table)).to_table(columns=wanted, filter=where)
 
     def files(self, table: str, batch: Batch) -> list[str]:
         """The Parquet files that hold a batch's rows of a table it published."""

@@ -75,7 +75,7 @@ def suppressed(lake: Lakehouse) -> Suppressed | None:
     """
     if not lake.exists("erasures"):
         return None
-    subjects = lake.open("erasures").to_pyarrow_table(columns=["subject"])["subject"].to_pylist()
+    subjects = lake.rows("erasures", columns=["subject"])["subject"].to_pylist()
     return Suppressed(erasure_key(lake), frozenset(subjects)) if subjects else None
 
 

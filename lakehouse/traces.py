@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 from deltalake import CommitProperties, write_deltalake
 
+from lakehouse.arrow import delta_dataset
 from lakehouse.report import write_report
 from schemas.contract import contract
 
@@ -77,7 +78,7 @@ def erase_traces(lake: Lakehouse, user_ids: Collection[str]) -> None:
 
 def _rewrite_texts(lake: Lakehouse, table: str, columns: Collection[str], names: Names) -> None:
     stored = lake.ensure(table)
-    rows = contract(table).conform(stored.to_pyarrow_table())
+    rows = contract(table).conform(delta_dataset(stored).to_table())
     cleaned = rows
     for column in columns:
         texts = pa.array(names.without(rows[column].to_pylist()), rows.schema.field(column).type)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pyarrow.compute as pc
 
+from lakehouse.arrow import delta_dataset
 from lakehouse.erasure import require_no_erasure
 from schemas.errors import InputError
 from schemas.version import code_version
@@ -51,7 +52,7 @@ def newest_inputs(
     """
     require_no_erasure(lake)
     parents = {table: lake.ensure(table).version() for table in INPUTS}
-    played = lake.open("listens", parents["listens"]).to_pyarrow_table(columns=["played_at"])
+    played = delta_dataset(lake.open("listens", parents["listens"])).to_table(columns=["played_at"])
     first, last = pc.min_max(played["played_at"]).as_py().values()
     if last is None:
         raise InputError(f"{lake.uri} has no listens: run jobs/ingest.py first")
