@@ -100,7 +100,7 @@ def _described(lake: Lakehouse, batch: Batch, plays: pd.DataFrame) -> pd.DataFra
 
 
 def _countries(lake: Lakehouse, batch: Batch, users: pd.Index) -> pd.Series:
-    if "users" not in {*batch.parents, *batch.tables}:
+    if not batch.has("users"):
         return pd.Series(dtype=object)
     told = lake.read("users", batch, ["user_id", "country"]).to_pandas().dropna()
     return told.set_index(users.get_indexer(told["user_id"]))["country"]
@@ -108,7 +108,7 @@ def _countries(lake: Lakehouse, batch: Batch, users: pd.Index) -> pd.Series:
 
 def _picks(lake: Lakehouse, batch: Batch, users: pd.Index) -> pd.Series:
     """Items and creators that were picked before ``as_of``, a row for each pick."""
-    if "onboarding" not in {*batch.parents, *batch.tables}:
+    if not batch.has("onboarding"):
         return pd.Series(dtype=object)
     columns = ["user_id", "picked_id", "picked_kind", "picked_at"]
     told = lake.read("onboarding", batch, columns).to_pandas()

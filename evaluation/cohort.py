@@ -168,7 +168,7 @@ def _plays(played: pd.DataFrame, items: pd.Index) -> pd.DataFrame:
 
 
 def _user_tags(lake: Lakehouse, batch: Batch, users: pd.Index) -> sparse.csr_array:
-    if "users" not in {*batch.parents, *batch.tables}:
+    if not batch.has("users"):
         return sparse.csr_array(np.zeros((len(users), 0), np.float32))
     rows = lake.read("users", batch, ["user_id", *TOLD]).to_pandas()
     place = users.get_indexer(rows["user_id"])

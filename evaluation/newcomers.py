@@ -126,7 +126,7 @@ def _plays(
 def _profiles(lake: Lakehouse, batch: Batch, user_ids: np.ndarray) -> pa.Table:
     """What each user told, in order, with times in microseconds."""
     kinds = pa.schema([SCHEMA.field(name) for name in TOLD])
-    if "users" not in {*batch.parents, *batch.tables}:
+    if not batch.has("users"):
         return pa.table({field.name: pa.nulls(len(user_ids), field.type) for field in kinds})
     own = pc.field("user_id").isin(list(user_ids))
     rows = lake.dataset("users", batch).to_table(columns=["user_id", *TOLD], filter=own)

@@ -69,7 +69,7 @@ def read_picks(
         first: (U,) int64 microseconds, everybody's first play.
     """
     none = np.zeros(0, np.int64)
-    if "onboarding" not in {*batch.parents, *batch.tables}:
+    if not batch.has("onboarding"):
         return Picks(none, none, none, none, np.zeros(len(user_ids), bool))
     own = pc.field("user_id").isin(list(user_ids))
     rows = lake.dataset("onboarding", batch).to_table(filter=own)

@@ -72,7 +72,7 @@ def _activity(cohort: Cohort) -> pd.Series:
 
 
 def _told(lake: Lakehouse, batch: Batch, cohort: Cohort) -> dict[str, pd.Series]:
-    if "users" not in {*batch.parents, *batch.tables}:
+    if not batch.has("users"):
         return {}
     rows = lake.read("users", batch, ["user_id", "country", "registered_at"]).to_pandas()
     rows = rows.drop_duplicates("user_id").set_index("user_id").reindex(cohort.user_ids)

@@ -6,6 +6,7 @@ import numpy as np
 
 from models.cuts import Cuts
 from models.events import DAY, SECOND
+from models.ranks import first_of_each
 
 EARLY = 10  # plays in which somebody is new
 
@@ -40,9 +41,7 @@ def choose_cuts(user: np.ndarray, at: np.ndarray, gap: int, most: int, horizon_d
 
 def _some(plays: np.ndarray, user: np.ndarray, at: np.ndarray, most: int) -> np.ndarray:
     """At most so many plays of each user, drawn by hash, so that more plays move no others."""
-    drawn = plays[np.lexsort((_scatter(at[plays]), user[plays]))]
-    rank = np.arange(len(drawn)) - np.searchsorted(user[drawn], user[drawn])
-    return drawn[rank < most]
+    return plays[first_of_each(user[plays], most, _scatter(at[plays]))]
 
 
 def _scatter(at: np.ndarray) -> np.ndarray:

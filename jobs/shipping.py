@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from pyspark import SparkFiles
 from pyspark.sql import Window
 from pyspark.sql import functions as F
@@ -132,41 +133,38 @@ def ship_items(
     order = index.select("item_id", "item", "creator", "duration_ms").toArrow().sort_by("item")
     creator = order["creator"].fill_null(-1).to_numpy().astype(np.int64)
     whole = read(spark, lake, "track_vectors", batch)
-    support = np.zeros(len(creator))
     held_out = read(spark, lake, "training_vectors", batch) if set(folds) != {WHOLE} else whole
-    items, vectors = index.select("item_id", "item"), {}
+    vectors = {}
     for fold in folds:
         some = whole if fold == WHOLE else held_out.where(F.col("fold") == fold)
-        known = some.select("item_id", "vector", "support").join(items, on="item_id")
-        table = known.select("item", "vector", "support").toArrow()
+        known = some.select("item_id", "vector").join(index.select("item_id", "item"), on="item_id")
+        table = known.select("item", "vector").toArrow()
         vectors[fold] = np.zeros((len(creator), VECTOR_SIZE), np.float32)
         if table.num_rows:  # nobody else may have played anything
             vectors[fold][table["item"].to_numpy()] = matrix(table["vector"])
-        if fold == WHOLE:
-            support[table["item"].to_numpy()] = table["support"].to_numpy()
     duration = order["duration_ms"].to_numpy().astype(np.float64)
     ids = order["item_id"].combine_chunks()
-    codebook = batch_codebook(lake, batch, vectors[WHOLE], support)
+    codebook = batch_codebook(lake, batch, vectors[WHOLE], ids)
     return sent(spark, saved(_new_place("items"), vectors, codebook, creator, duration, ids))
 
 
-def batch_codebook(
-    lake: Lakehouse, batch: Batch, vectors: np.ndarray, support: np.ndarray
-) -> Codebook:
+def batch_codebook(lake: Lakehouse, batch: Batch, vectors: np.ndarray, ids: pa.Array) -> Codebook:
     """Fit a codebook and keep it beside the model to come; a refresh, a rebuild have their model's.
 
     Args:
         lake: the lakehouse.
         batch: whose items.
         vectors: (items, VECTOR_SIZE) float32.
-        support: (items,) plays.
+        ids: (items,) text.
     """
     from models.checkpoint import load_codebook, save_codebook  # and PyTorch, which takes a second
     from models.codebook import fit_codebook
 
     if batch.refresh or batch.rebuild_of:
         return load_codebook(batch.model_uri or lake.model_uri(batch.batch_id))
-    found = fit_codebook(vectors, support, seed=0)
+    rows = lake.read("track_vectors", batch, ["item_id", "support"])
+    support = rows["support"].take(pc.index_in(ids, rows["item_id"].combine_chunks()))
+    found = fit_codebook(vectors, support.to_numpy(), seed=0)
     save_codebook(found, lake.model_uri(batch.batch_id))
     return found
 

@@ -76,12 +76,16 @@ class Batch(BaseModel):
             BatchError: the batch knows nothing of the table.
         """
         known = {**self.parents, **self.tables}
-        if table not in known:
+        if not self.has(table):
             raise BatchError(
                 f"batch {self.batch_id} ({self.state}) has no {table}: "
                 f"it has {', '.join(sorted(known)) or 'nothing yet'}"
             )
         return known[table]
+
+    def has(self, table: str) -> bool:
+        """Whether the batch reads or has published a table."""
+        return table in self.parents or table in self.tables
 
     def pins(self) -> set[tuple[str, int]]:
         """Each table and version that must stay readable while the batch is not retired."""

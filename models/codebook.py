@@ -66,7 +66,7 @@ class Codebook(nn.Module):
         found = vectors.new_zeros((len(vectors), CODE_SIZE))
         for part in _parts(len(vectors)):
             near = F.normalize(vectors[part], dim=1) @ self.anchors.T  # (P, K)
-            found[part] = torch.softmax(SHARPNESS * near, dim=1).sqrt() @ self.directions
+            found[part] = _shares(near) @ self.directions
         return found * known[:, None]
 
     @torch.no_grad()
@@ -132,13 +132,17 @@ def _directions(sample: np.ndarray, anchors: np.ndarray) -> np.ndarray:
     """
     spread = np.zeros((len(anchors), len(anchors)))
     for part in _parts(len(sample)):
-        near = np.exp(SHARPNESS * (sample[part] @ anchors.T - 1))
-        shares = np.sqrt(near / near.sum(axis=1, keepdims=True))  # (P, K)
+        shares = _shares(torch.from_numpy(sample[part] @ anchors.T)).numpy()  # (P, K)
         spread += shares.T @ shares
     found = np.linalg.eigh(spread)[1][:, ::-1][:, 1 : 1 + CODE_SIZE]
     # A direction has no sign of its own: the same one on every machine.
     largest = found[np.abs(found).argmax(axis=0), np.arange(found.shape[1])]
     return np.pad(found * np.where(largest < 0, -1, 1), ((0, 0), (0, CODE_SIZE - found.shape[1])))
+
+
+def _shares(near: Tensor) -> Tensor:
+    """The root of how much an item belongs to each anchor, from its cosines, (P, K) both."""
+    return torch.softmax(SHARPNESS * near, dim=1).sqrt()
 
 
 def _parts(count: int) -> Iterator[slice]:

@@ -21,6 +21,7 @@ import numpy as np
 
 from models.events import DAY, NEVER, Histories, Rows
 from models.layout import AGE_BANDS, HALF_LIVES, INTERESTS, LONGEST
+from models.ranks import first_of_each
 from models.sums import weighted_sums
 
 if TYPE_CHECKING:
@@ -212,10 +213,8 @@ def _summed(matrix: np.ndarray, pairs: Pairs, queries: int) -> np.ndarray:
 def _favourites(by_creator: Pairs) -> Pairs:
     """The creators of each query that were played most."""
     # Rounded, for equal creators must not change places with the order of their plays.
-    order = np.lexsort((by_creator.column, -by_creator.weight.round(9), by_creator.query))
-    query = by_creator.query[order]
-    rank = np.arange(len(query)) - np.searchsorted(query, query)
-    top = order[rank < FAVOURITES]
+    weight = -by_creator.weight.round(9)
+    top = first_of_each(by_creator.query, FAVOURITES, weight, by_creator.column)
     return Pairs(by_creator.query[top], by_creator.column[top], by_creator.weight[top])
 
 

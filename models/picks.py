@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from models.ranks import first_of_each
+
 FAVOURITES = 3  # creators
 
 
@@ -25,7 +27,5 @@ def favourites(owner: np.ndarray, creator: np.ndarray) -> tuple[np.ndarray, np.n
     width = int(creator.max(initial=0)) + 1
     cells, plays = np.unique(owner[known] * width + creator[known], return_counts=True)
     whose, column = np.divmod(cells, width)
-    order = np.lexsort((column, -plays, whose))
-    rank = np.arange(len(order)) - np.searchsorted(whose[order], whose[order])
-    top = order[rank < FAVOURITES]
+    top = first_of_each(whose, FAVOURITES, -plays, column)
     return whose[top], column[top]

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from ray import train
 from ray.train.torch import get_device, prepare_model
+from torch.nn.parallel import DistributedDataParallel
 
 from lakehouse.storage import Lakehouse
 from models.checkpoint import save_model
@@ -96,6 +97,9 @@ class TrainingLoop:
         inner = UserModel.of(layout, self.items.codebook)
         self.start = {name: value.detach().clone() for name, value in inner.named_parameters()}
         inner.to(self.device)
+        # All workers have read the same codebook; as a buffer it would be sent at every step.
+        same = [f"codebook.{name}" for name, _ in inner.codebook.named_buffers()]
+        DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(inner, same)  # noqa: SLF001 - no public name
         model = prepare_model(inner) if self.workers > 1 else inner
         steps = self.steps_per_epoch * self.training.epochs
         return Trainer(model, inner, self.training, steps, self.rank)

@@ -50,6 +50,7 @@ SPACE: dict[str, tuple[str, Any]] = {
     "negatives": ("choice", (128, 256, 512)),
     "hide": ("uniform", (0.1, 0.5)),
     "reconstruction": ("loguniform", (1e-2, 1.0)),
+    "ranking": ("loguniform", (1.0, 20.0)),
 }
 
 

@@ -165,7 +165,7 @@ def test_text_of_any_kind_may_be_a_time(shop, kind):
     texts = pa.array(["2026-03-01 12:00:00"] * 2).cast(kind)
     shop.put(PLAYS.append_column("text", texts))
     shop.map(played_at="text")
-    shop.check()
+    assert shop.check().of("plays*.parquet")
 
 
 def test_a_file_of_no_bytes_is_named(shop):

@@ -6,12 +6,9 @@ from tasteprint.cli import main
 
 
 @pytest.fixture
-def argv(lake, first_days, tmp_path):
+def argv(evaluated, first_days):
     first_days()
-    return [
-        *("evaluate", "first-hours", "--lakehouse", lake.uri),
-        *("--out", str(tmp_path / "report"), "--seeds", "2"),
-    ]
+    return evaluated("first-hours", "--seeds", "2")
 
 
 def test_newcomers_are_measured_and_told_in_three_files(argv, tmp_path, capsys):

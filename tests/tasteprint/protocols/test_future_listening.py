@@ -6,12 +6,9 @@ from tasteprint.cli import main
 
 
 @pytest.fixture
-def argv(lake, two_spaces, tmp_path):
+def argv(evaluated, two_spaces):
     two_spaces()
-    return [
-        *("evaluate", "future-listening", "--lakehouse", lake.uri),
-        *("--out", str(tmp_path / "report")),
-    ]
+    return evaluated("future-listening")
 
 
 def test_a_batch_is_measured_and_told_in_three_files(argv, tmp_path, capsys):

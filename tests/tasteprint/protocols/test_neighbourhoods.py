@@ -7,12 +7,9 @@ from tests.conftest import MOMENT
 
 
 @pytest.fixture
-def argv(lake, two_spaces, tmp_path):
+def argv(evaluated, two_spaces):
     two_spaces(users=60)
-    return [
-        *("evaluate", "neighbourhoods", "--lakehouse", lake.uri),
-        *("--out", str(tmp_path / "report")),
-    ]
+    return evaluated("neighbourhoods")
 
 
 def test_a_batch_is_measured_and_told_in_three_files(argv, tmp_path, capsys):

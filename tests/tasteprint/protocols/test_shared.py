@@ -5,13 +5,10 @@ from tasteprint.cli import main
 
 
 @pytest.fixture
-def argv(lake, two_spaces, tmp_path):
+def argv(evaluated, two_spaces):
     """A comparison that has everything it needs."""
     two_spaces(users=20)
-    return [
-        *("evaluate", "neighbourhoods", "--lakehouse", lake.uri),
-        *("--out", str(tmp_path / "report")),
-    ]
+    return evaluated("neighbourhoods")
 
 
 @pytest.mark.parametrize(

@@ -11,12 +11,9 @@ TURN = ortho_group.rvs(VECTOR_SIZE, random_state=1)
 
 
 @pytest.fixture
-def argv(lake, two_spaces, tmp_path):
+def argv(evaluated, two_spaces):
     two_spaces(turn=TURN, noise=0.1)
-    return [
-        *("evaluate", "stability", "--lakehouse", lake.uri, "--batch", "live"),
-        *("--other", "legacy", "--out", str(tmp_path / "report")),
-    ]
+    return evaluated("stability", "--batch", "live", "--other", "legacy")
 
 
 def test_two_batches_are_compared_and_told_in_three_files(lake, argv, tmp_path, capsys):

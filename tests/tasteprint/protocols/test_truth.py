@@ -12,16 +12,13 @@ USERS = 60
 
 
 @pytest.fixture
-def argv(lake, two_spaces, tmp_path):
+def argv(evaluated, two_spaces, tmp_path):
     two_spaces(users=USERS)
     likes = 0.9 * np.eye(GENRES)[np.arange(USERS) % GENRES] + 0.1 / GENRES
     rows = {"user_id": [f"u{user}" for user in range(USERS)], "end": list(likes)}
     (tmp_path / "truth").mkdir()
     pq.write_table(pa.table(rows), tmp_path / "truth" / "part-0.parquet")
-    return [
-        *("evaluate", "truth", "--lakehouse", lake.uri),
-        *("--truth", str(tmp_path / "truth"), "--out", str(tmp_path / "report")),
-    ]
+    return evaluated("truth", "--truth", str(tmp_path / "truth"))
 
 
 def test_a_batch_is_probed_and_told_in_three_files(argv, tmp_path, capsys):
