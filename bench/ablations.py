@@ -10,8 +10,7 @@ Every variant is trained in this process on the batch's examples and settled as
 questions. A group that a variant lacks is absent in training and when users are embedded; codes and
 popularity are zero on the items' side too. The batch is left alone. Each variant is a line of JSON:
 AUC and accuracy through the head and AUC of dot products, all with negatives by popularity; nDCG@50
-of neighbours; the effective dimension of the users' vectors, and how evenly they lie on the sphere
-(log of the mean Gaussian potential, Wang and Isola, ICML 2020; the lower the more even).
+of neighbours; the effective dimension of the users' vectors and their uniformity on the sphere.
 """
 
 from __future__ import annotations
@@ -32,12 +31,13 @@ from evaluation.cohort import Cohort, read_cohort
 from evaluation.neighbours import nearest_first
 from evaluation.protocols.neighbourhoods import ndcgs
 from evaluation.scores import FIRST, ask
-from lakehouse.drift import effective_dimension
+from lakehouse.drift import effective_dimension, uniformity
 from lakehouse.storage import Lakehouse
 from models.baselines import Representation
 from models.layout import HALF_LIVES, INTERESTS, VECTOR_SIZE, FeatureLayout
-from models.training import Examples, ItemTable, Trainer, TrainingConfig, held_out_aucs, settle
+from models.training import Examples, ItemTable, Trainer, TrainingConfig
 from models.user_model import UserModel
+from models.validation import held_out_aucs, settle
 from ray_apps.examples import Items, Rows, draw_batches, validation_examples
 from schemas.arrow import matrix
 from schemas.settings import Settings
@@ -51,7 +51,6 @@ if TYPE_CHECKING:
 TASTES = (*HALF_LIVES, "creators", "onboarding", INTERESTS)
 HABITS = ("amounts", "hour", "weekday", "kind", "surface", "device")
 TOLD = ("country", "language", "age", "subscription", "account_age")
-PAIRS_OF_USERS = 200_000
 
 
 @dataclass(frozen=True)
@@ -219,14 +218,7 @@ def _zeroed(known: torch.Tensor, columns: slice) -> torch.Tensor:
 
 
 def _spread(users: np.ndarray) -> dict[str, float]:
-    rng = np.random.default_rng(0)
-    left, right = rng.integers(0, len(users), (2, PAIRS_OF_USERS))
-    other = left != right
-    apart = np.square(users[left[other]] - users[right[other]]).sum(axis=1)
-    return {
-        "effective dimension": effective_dimension(users),
-        "uniformity": float(np.log(np.exp(-2 * apart).mean())),
-    }
+    return {"effective dimension": effective_dimension(users), "uniformity": uniformity(users)}
 
 
 if __name__ == "__main__":

@@ -3,25 +3,26 @@
 ::
 
     python bench/training.py --users 20000
-    python bench/training.py --users 100000 --users 400000 --repeats 1 --no-plain
+    python bench/training.py --users 100000 --users 5000000 --repeats 1 --epochs 1 --no-plain
 
 Users with random features play items near their taste. They are written to a lakehouse as
 ``jobs/build_features.py`` would, and trained on with the loop of ``ray_apps/train_user_model.py``,
 streamed by Ray Data. The plain loop has all rows in memory as tensors, shuffles them, and takes the
 same steps with the same model and loss on the same number of threads. Speeds are of the steps
 alone, the first epoch of each (start-up, first pass) left out; per second of the clock, and per
-second of a CPU, which other work on the machine leaves alone. Both run in processes of their own,
-one after the other. Each measurement is a line of JSON.
+second of a CPU, which other work on the machine leaves alone. Memory is the most that was the
+process's own: pages of Ray's object store, which it shares with others, are counted with the store.
+Both run in processes of their own, one after the other. Each measurement is a line of JSON.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import resource
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -57,7 +58,7 @@ class Training(Settings):
     items: int = 5_000
     """Items that they play."""
     epochs: int = 3
-    """Passes; the first is not counted."""
+    """Passes; the first is not counted, so that one tells of memory alone."""
     repeats: int = 3
     """How often each is measured."""
     plain: bool = True
@@ -212,6 +213,7 @@ def measured_worker(config: dict[str, Any]) -> dict[str, Any]:
         feed.KEPT_BYTES = 1_000_000 * config["kept_mb"]
     shard = train.get_dataset_shard("train")
     cpu = torch.device("cpu")
+    memory = Memory()
     loop = TrainingLoop(config, Surroundings(shard, lambda *_: None, cpu))
     loop.go_on_from(None)
     busy, users = 0.0, 0.0
@@ -222,14 +224,19 @@ def measured_worker(config: dict[str, Any]) -> dict[str, Any]:
             busy += time.process_time() - began
             users += loop.progress.sums["users"] - (before if loop.progress.steps > 1 else 0.0)
     counted = loop.progress.history[1:]
-    rates = [entry["users_per_second"] for entry in counted]
+    told: dict[str, Any] = {"threads": torch.get_num_threads(), "worker_mb": memory.most_mb()}
+    if not counted:
+        return told
     return {
-        "users_per_second": round(float(np.mean(rates))),
+        "users_per_second": round(_mean(counted, "users_per_second")),
         "users_per_cpu_second": round(users / busy),
-        "waiting": round(float(np.mean([entry["waiting"] for entry in counted])), 3),
-        "threads": torch.get_num_threads(),
-        "worker_mb": most_memory(),
+        "waiting": round(_mean(counted, "waiting"), 3),
+        **told,
     }
+
+
+def _mean(entries: list[dict[str, Any]], name: str) -> float:
+    return float(np.mean([entry[name] for entry in entries]))
 
 
 def plain(lake: Lakehouse, batch: Batch, args: Training) -> dict[str, Any]:
@@ -241,6 +248,7 @@ def plain(lake: Lakehouse, batch: Batch, args: Training) -> dict[str, Any]:
     from models.user_model import UserModel
     from ray_apps.examples import Items, by_fold
 
+    memory = Memory()
     config = _config(lake, batch, args)
     training = TrainingConfig.model_validate(config["training"])
     items = Items(lake, batch)
@@ -265,13 +273,27 @@ def plain(lake: Lakehouse, batch: Batch, args: Training) -> dict[str, Any]:
         "users_per_second": round(float(np.mean(rates[1:]))),
         "users_per_cpu_second": round(float(np.mean(busy[1:]))),
         "threads": torch.get_num_threads(),
-        "worker_mb": most_memory(),
+        "worker_mb": memory.most_mb(),
     }
 
 
-def most_memory() -> int:
-    """The most memory of this process that was resident so far, in MB (Linux)."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+class Memory:
+    """Watches the memory of this process that is its own (Linux)."""
+
+    def __init__(self) -> None:
+        self._most = 0
+        threading.Thread(target=self._watch, daemon=True).start()
+
+    def most_mb(self) -> int:
+        """The most that was resident so far, looked at five times a second, in MB."""
+        return self._most // 1024
+
+    def _watch(self) -> None:
+        status = Path("/proc/self/status")
+        while True:
+            lines = dict(line.split(":", 1) for line in status.read_text().splitlines())
+            self._most = max(self._most, int(lines["RssAnon"].split()[0]))
+            time.sleep(0.2)
 
 
 def _config(lake: Lakehouse, batch: Batch, args: Training) -> dict[str, Any]:

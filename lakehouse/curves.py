@@ -8,6 +8,8 @@ WIDTH, HEIGHT = 240, 96  # of a picture, in units of its own
 PICTURES = {
     "loss": {"in training": "loss", "of held-out users": "validation_loss"},
     "AUC of held-out users": {"AUC": "auc"},
+    "effective dimension of held-out users": {"dimensions": "effective_dimension"},
+    "uniformity of held-out users": {"log potential": "uniformity"},
     "gradient norm": {"mean": "gradient_norm", "highest": "highest_gradient_norm"},
     "learning rate": {"rate": "learning_rate"},
     "users per second": {"users": "users_per_second"},

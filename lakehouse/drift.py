@@ -162,6 +162,18 @@ def effective_dimension(vectors: np.ndarray) -> float:
     return float(np.exp(-(share * np.log(share)).sum()))
 
 
+def uniformity(vectors: np.ndarray) -> float:
+    """Log of the mean Gaussian potential of two users; the lower, the more evenly they lie.
+
+    Wang and Isola, Understanding contrastive representation learning, ICML 2020, with t = 2. From
+    0, all in one place, to about -3.9, evenly over a sphere in 128 dimensions.
+
+    Args:
+        vectors: (N, d) with N > 1, rows in an order that means nothing.
+    """
+    return float(np.log(np.exp(4 * (pair_cosines(vectors) - 1)).mean()))
+
+
 def crowd(vectors: np.ndarray, most: int) -> float:
     """Share of the rows that stand in one place, to ``SAME``, at the fullest of ``most`` places.
 

@@ -13,12 +13,13 @@ from ray import train
 from ray.train.torch import get_device, prepare_model
 from torch.nn.parallel import DistributedDataParallel
 
+from lakehouse.drift import effective_dimension, uniformity
 from lakehouse.storage import Lakehouse
 from models.checkpoint import save_model
 from models.early_stopping import EarlyStopping
 from models.layout import FeatureLayout
 from models.progress import SUMMED, Progress
-from models.training import Trainer, TrainingConfig, held_out_aucs, settle, validation_loss
+from models.training import Trainer, TrainingConfig
 from models.training_state import (
     TrainingState,
     load_state,
@@ -27,6 +28,7 @@ from models.training_state import (
     save_state,
 )
 from models.user_model import UserModel
+from models.validation import held_out_aucs, held_out_users, settle, validation_loss
 from ray_apps.examples import Items, validation_examples
 from ray_apps.feed import Feed
 from ray_apps.surroundings import Surroundings
@@ -182,6 +184,9 @@ class TrainingLoop:
             measured["validation_loss"] = validation_loss(
                 model, self.held_out, self.items.tables, self.training
             )
+            vectors = held_out_users(model, self.held_out)
+            measured["effective_dimension"] = effective_dimension(vectors)
+            measured["uniformity"] = uniformity(vectors)
         self._say(
             line(self.progress.finish_epoch(together, self.workers, **measured), self.training)
         )

@@ -42,5 +42,6 @@ def test_everything_that_training_measures_is_drawn():
     measured = {key for lines in PICTURES.values() for key in lines.values()}
     assert measured == {
         *("loss", "validation_loss", "auc", "gradient_norm", "highest_gradient_norm"),
+        *("effective_dimension", "uniformity"),
         *("learning_rate", "users_per_second", "waiting"),
     }

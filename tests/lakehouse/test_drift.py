@@ -15,6 +15,7 @@ from lakehouse.drift import (
     neighbours_changed,
     pair_cosines,
     share_change,
+    uniformity,
 )
 from schemas.contract import contract
 
@@ -157,6 +158,16 @@ def test_the_effective_dimension_does_not_change_with_rotation_and_scale():
 
 def test_pairs_are_neighbouring_rows():
     assert_allclose(pair_cosines(np.array([[1.0, 0], [2, 0], [0, 3], [0, 0]])), [1, 0, 0])
+
+
+def test_vectors_in_one_place_are_not_uniform_and_opposite_ones_are():
+    assert uniformity(np.ones((9, 4))) == pytest.approx(0)
+    opposite = np.tile(np.eye(1, 4), (10, 1)) * (-1.0) ** np.arange(10)[:, None]
+    assert uniformity(opposite) == pytest.approx(-8)
+
+
+def test_uniformity_of_a_whole_sphere_is_that_of_its_mean_potential():
+    assert uniformity(gaussian(50_000, 128)) == pytest.approx(-3.94, abs=0.01)
 
 
 def test_the_fullest_place_is_found_however_the_others_are_spread():

@@ -1,8 +1,13 @@
+import numpy as np
 import pytest
 import torch
 
-from models.layout import build_layout
+from models.codebook import Codebook
+from models.layout import VECTOR_SIZE, build_layout
+from models.training import Examples, ItemTable
 from models.user_model import UserModel, UserModelConfig
+
+ITEMS, USERS = 40, 24
 
 
 @pytest.fixture
@@ -43,3 +48,20 @@ def feature_rows(layout):
         return features, present
 
     return make
+
+
+@pytest.fixture
+def items() -> ItemTable:
+    vectors = np.random.default_rng(0).standard_normal((ITEMS, VECTOR_SIZE)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    return ItemTable.of(vectors, np.ones(ITEMS), Codebook())
+
+
+@pytest.fixture
+def examples(feature_rows) -> Examples:
+    """Users of one country go on to play the first items, those of the other the last."""
+    features, present = feature_rows(*[{"taste_30d", "hour", "country"}] * USERS)
+    targets = [np.arange(5) if row % 2 else np.arange(ITEMS - 5, ITEMS) for row in range(USERS)]
+    column = features.shape[1] - 1
+    features[::2, column], features[1::2, column] = 3.0, -3.0
+    return Examples(features, present, targets, fold=0)
