@@ -15,17 +15,19 @@ if TYPE_CHECKING:
     from models.baselines import Representation
 
 MOST_ITEMS, MOST_USERS = 1_500, 500
+NEAREST = 10  # items among which a user stands
 ABOUT = (
-    "Laid out in two dimensions by t-SNE of cosines, so only neighbourhoods mean anything; hover "
-    "for names."
+    "Items are laid out in two dimensions by t-SNE of cosines, so only neighbourhoods mean "
+    f"anything; each user stands in the middle of the {NEAREST} that score highest. Hover for names."
 )
-FEWEST = 5  # points; of fewer there is no map
+FEWEST = 5  # items; of fewer there is no map
 
 
 def taste_map(cohort: Cohort, known: Representation, names: np.ndarray) -> Picture | None:
     """A plot of the most played items and some users; None for too few of them.
 
-    t-SNE (van der Maaten and Hinton, JMLR 2008) of cosines.
+    t-SNE (van der Maaten and Hinton, JMLR 2008) of the items' cosines. Users among them would be
+    a crowd of their own, for a mean is nearer to other means than to what it is the mean of.
     """
     import plotly.graph_objects as go
     from sklearn.manifold import TSNE
@@ -34,22 +36,17 @@ def taste_map(cohort: Cohort, known: Representation, names: np.ndarray) -> Pictu
     heard = np.flatnonzero(~cohort.past.silent())
     rng = np.random.default_rng(0)
     users = rng.choice(heard, min(len(heard), MOST_USERS), replace=False)
-    points = unit(np.concatenate([known.items[items], known.users[users]]))
-    if len(points) < FEWEST:
+    if len(items) < FEWEST:
         return None
-    perplexity = min(30.0, (len(points) - 1) / 3)
-    place = TSNE(perplexity=perplexity, init="random", random_state=0).fit_transform(points)
+    perplexity = min(30.0, (len(items) - 1) / 3)
+    layout = TSNE(perplexity=perplexity, init="random", random_state=0)
+    place = layout.fit_transform(unit(known.items[items]))  # (I, 2)
+    first = np.argsort(-known.users[users] @ known.items[items].T, axis=1)[:, :NEAREST]
+    middle = np.median(place[first], axis=1)  # (U, 2)
+    played = [f"plays {favourites(cohort, names, int(user))}" for user in users]
     figure = go.Figure()
-    for title, rows, said, look in (
-        ("items", slice(None, len(items)), names[items].tolist(), {"size": 5, "opacity": 0.6}),
-        (
-            "users",
-            slice(len(items), None),
-            [f"plays {favourites(cohort, names, int(user))}" for user in users],
-            {"size": 7, "symbol": "diamond-open"},
-        ),
-    ):
-        figure.add_trace(_points(place[rows], title, said, look))
+    figure.add_trace(_points(place, "items", names[items].tolist(), {"size": 5, "opacity": 0.6}))
+    figure.add_trace(_points(middle, "users", played, {"size": 7, "symbol": "diamond-open"}))
     blank: dict[str, Any] = {"visible": False}
     figure.update_layout(
         xaxis=blank,

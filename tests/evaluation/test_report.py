@@ -31,3 +31,10 @@ def test_the_same_tables_are_written_for_people_twice_and_figures_once(tmp_path)
 def test_cells_say_how_sure_one_can_be():
     assert interval(ROW) == "0.8123 [0.8000, 0.8250]"
     assert share(Measured("p", "us", "auc gain", 0.05, -0.01, 0.11)) == "+5.0% [-1.0%, +11.0%]"
+
+
+def test_a_table_of_nothing_is_left_out(tmp_path):
+    empty = Table("Settings", "Nothing was set.", ["baseline", "settings"], [])
+    write(Report("A test", [], [], [empty], None), tmp_path)
+    for name in ("report.html", "report.md"):
+        assert "Settings" not in (tmp_path / name).read_text()
