@@ -5,11 +5,12 @@
     python ray_apps/tune_user_model.py --lakehouse URI --batch-id ID --out DIR --trials 30
     ray job submit --working-dir . -- python ray_apps/tune_user_model.py …
 
-Each trial draws settings from ``SPACE`` and trains on the batch's tables with the loop of
-``train_user_model.py``, on a fraction of a CPU. What counts is the AUC of users who are held out of
-fitting, after the model has settled. Trials that are behind others at the same epoch are ended
-(ASHA, Li et al., A System for Massively Parallel Hyperparameter Tuning, MLSys 2020): early epochs
-have a high learning rate and tell less than the last, so none is ended before a third of them.
+The settings as given are tried first; each other trial draws its own from ``SPACE``. It trains on
+the batch's tables with the loop of ``train_user_model.py``, on a fraction of a CPU. What counts is
+the AUC of users who are held out of fitting, after the model has settled. Trials that are behind
+others at the same epoch are ended (ASHA, Li et al., A System for Massively Parallel Hyperparameter
+Tuning, MLSys 2020): early epochs have a high learning rate and tell less than the last, so none is
+ended before a third of them.
 
 The same command goes on with a search that was killed; every trial goes on from its last epoch.
 Tune keeps its own state of the search pickled in ``OUT/search``: go on with searches of your own.
@@ -35,7 +36,8 @@ from schemas.settings import Settings
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ray.tune import ResultGrid, Tuner
+    from ray.tune import Callback, ResultGrid, Tuner
+    from ray.tune.experiment import Trial
 
     from ray_apps.training_loop import TrainingLoop
 
@@ -110,7 +112,10 @@ def search(args: TuneUserModel) -> Tuner:
             mode="max",
             num_samples=args.trials,
             max_concurrent_trials=concurrent,
-            search_alg=tune.search.BasicVariantGenerator(random_state=args.training.seed),
+            search_alg=tune.search.BasicVariantGenerator(
+                points_to_evaluate=[args.training.model_dump(include=set(SPACE))],
+                random_state=args.training.seed,
+            ),
             scheduler=tune.schedulers.ASHAScheduler(
                 time_attr="epoch",
                 max_t=args.training.epochs,
@@ -122,8 +127,32 @@ def search(args: TuneUserModel) -> Tuner:
             storage_path=str(Path(args.out).resolve()),
             checkpoint_config=tune.CheckpointConfig(num_to_keep=1),
             verbose=0,
+            callbacks=[_said_of_trials(args.trials)],
         ),
     )
+
+
+def _said_of_trials(count: int) -> Callback:
+    """Says what each trial has reached, when it ends, and what the best has."""
+    from ray import tune
+
+    class Said(tune.Callback):
+        def on_trial_complete(
+            self,
+            iteration: int,  # noqa: ARG002 - Tune passes it by name
+            trials: list[Trial],
+            trial: Trial,
+            **_: Any,
+        ) -> None:
+            ended = [one for one in trials if one.is_finished() and METRIC in one.last_result]
+            best = max((one.last_result[METRIC] for one in ended), default=0.0)
+            own = ", ".join(f"{name} {value:.3g}" for name, value in trial.config.items())
+            sys.stdout.write(
+                f"tune: {len(ended)} of {count}: {own}: AUC {trial.last_result[METRIC]:.4f} after "
+                f"epoch {trial.last_result['epoch']}; the best has {best:.4f}\n"
+            )
+
+    return Said()
 
 
 def drawn_from() -> dict[str, Any]:

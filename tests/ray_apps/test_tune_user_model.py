@@ -42,7 +42,11 @@ def test_trials_are_written_down_best_first_and_a_search_that_ended_is_not_begun
     assert all(0 <= row[METRIC] <= 1 for row in rows)
     assert rows[0]["learning_rate"] != rows[1]["learning_rate"]
     assert set(SPACE) < set(pd.read_parquet(tmp_path / "trials.parquet").columns)
-    assert METRIC in capsys.readouterr().out
+    defaults = TrainingConfig().model_dump(include=set(SPACE))
+    assert any(defaults.items() <= row.items() for row in rows)
+    said = capsys.readouterr().out
+    assert METRIC in said
+    assert "tune: 1 of 2: " in said
     assert world.batch.model_uri is None
 
     main(argv)
