@@ -18,7 +18,8 @@ MOST_ITEMS, MOST_USERS = 1_500, 500
 NEAREST = 10  # items among which a user stands
 ABOUT = (
     "Items are laid out in two dimensions by t-SNE of cosines, so only neighbourhoods mean "
-    f"anything; each user stands in the middle of the {NEAREST} that score highest. Hover for names."
+    f"anything; each user stands in the middle of the {NEAREST} that score highest. Hover for "
+    "names."
 )
 FEWEST = 5  # items; of fewer there is no map
 

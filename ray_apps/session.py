@@ -29,10 +29,8 @@ def ray_session(*, show_workers: bool = False) -> Iterator[None]:
     if not os.environ.get("RAY_ADDRESS"):
         os.environ.setdefault("RAY_DATA_PARQUET_FOOTER_NUM_ACTORS", LOCAL_FOOTER_READERS)
     import ray
-    from ray.data import DataContext
 
-    logging.getLogger("ray.data").setLevel(logging.WARNING)
-    DataContext.get_current().enable_progress_bars = False
+    quiet_data()
     if ray.is_initialized():
         yield
         return
@@ -53,3 +51,11 @@ def ray_session(*, show_workers: bool = False) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def quiet_data() -> None:
+    """Let Ray Data of this process draw no bars: what it feeds says how far it has come."""
+    from ray.data import DataContext
+
+    logging.getLogger("ray.data").setLevel(logging.WARNING)
+    DataContext.get_current().enable_progress_bars = False

@@ -51,7 +51,7 @@ SPACE: dict[str, tuple[str, Any]] = {
     "targets": ("choice", (2, 4, 8)),
     "negatives": ("choice", (128, 256, 512)),
     "hide": ("uniform", (0.1, 0.5)),
-    "reconstruction": ("loguniform", (1e-2, 1.0)),
+    "reconstruction": ("loguniform", (1e-3, 1.0)),
     "ranking": ("loguniform", (1.0, 20.0)),
 }
 
@@ -111,8 +111,8 @@ def search(args: TuneUserModel) -> Tuner:
             metric=METRIC,
             mode="max",
             num_samples=args.trials,
-            max_concurrent_trials=concurrent,
             search_alg=tune.search.BasicVariantGenerator(
+                max_concurrent=concurrent,  # TuneConfig's own is not heard beside a search_alg
                 points_to_evaluate=[args.training.model_dump(include=set(SPACE))],
                 random_state=args.training.seed,
             ),
@@ -144,8 +144,8 @@ def _said_of_trials(count: int) -> Callback:
             trial: Trial,
             **_: Any,
         ) -> None:
-            ended = [one for one in trials if one.is_finished() and METRIC in one.last_result]
-            best = max((one.last_result[METRIC] for one in ended), default=0.0)
+            ended = [one for one in trials if one is trial or one.is_finished()]
+            best = max(one.last_result.get(METRIC, 0.0) for one in ended)
             own = ", ".join(f"{name} {value:.3g}" for name, value in trial.config.items())
             sys.stdout.write(
                 f"tune: {len(ended)} of {count}: {own}: AUC {trial.last_result[METRIC]:.4f} after "
@@ -177,9 +177,11 @@ def trial(config: dict[str, Any], told: dict[str, str], training: dict[str, Any]
     import torch
     from ray import tune
 
+    from ray_apps.session import quiet_data
     from ray_apps.surroundings import Surroundings
     from ray_apps.training_loop import TrainingLoop
 
+    quiet_data()
     lake = Lakehouse(told["lakehouse"])
     batch = lake.batches.get(told["batch_id"])
     chosen = {**training, **config}
@@ -222,7 +224,8 @@ def as_table(results: ResultGrid) -> pd.DataFrame:
         measured = {name: metrics.get(name) for name in (METRIC, "epoch", "validation_loss")}
         failed = str(result.error) if result.error else None
         rows.append({**measured, **(result.config or {}), "error": failed})
-    return pd.DataFrame(rows).sort_values(["epoch", METRIC], ascending=False)
+    order = ["epoch", METRIC, "validation_loss"]
+    return pd.DataFrame(rows).sort_values(order, ascending=[False, False, True])
 
 
 def keep(table: pd.DataFrame, out: Path) -> None:
