@@ -143,7 +143,7 @@ def first_hours(
     Args:
         plan: who is asked what.
         vectors: of the plan's people.
-        seeds: parts that the users are cut into (``evaluation.scores.ask``).
+        seeds: times that all are asked (``evaluation.scores.ask``).
         say: told of each table and point before it is asked.
         shuffle: give everybody somebody else's answers, to see that nothing leaks.
     """

@@ -54,7 +54,7 @@ def future_listening(
     Args:
         cohort: the users.
         contenders: by name what makes a representation; each is asked for once, in turn.
-        seeds: parts that the users are cut into (``evaluation.scores.ask``).
+        seeds: times that all are asked (``evaluation.scores.ask``).
         say: told before each contender is fitted.
         shuffle: give everybody somebody else's future, to see that nothing leaks.
 

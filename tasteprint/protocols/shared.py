@@ -48,8 +48,8 @@ class Protocol(OnLakehouse):
 class Asking(Protocol):
     """A protocol that asks each user about items, through a head trained on the other users."""
 
-    seeds: int = Field(5, ge=2)
-    """Parts that the users are cut into: each is asked once, by a head trained on the others."""
+    seeds: int = Field(5, ge=1)
+    """Times that all users are asked, with other negatives, by heads trained on 80 % of them."""
     shuffle: bool = False
     """Give everybody somebody else's answers: an AUC that is then not near 0.5 tells of a leak."""
 

@@ -16,7 +16,7 @@ class Truth(Comparison):
 
     truth: str
     """Folder of what is true: `truth` beside the simulated events."""
-    seeds: int = Field(5, ge=2)
+    parts: int = Field(5, ge=2)
     """Parts that the users are cut into: each is asked about once, by a probe of the others."""
 
     def cli_cmd(self) -> None:
@@ -42,7 +42,7 @@ class Truth(Comparison):
         if self.dry_run:
             would("probe", contenders)
             return
-        rows = recovered(truth, genres_heard(lake, batch, cohort), contenders, self.seeds, say)
+        rows = recovered(truth, genres_heard(lake, batch, cohort), contenders, self.parts, say)
         show("What they truly like", NAME, rows, (METRIC,))
         self.finish(
             Report(
