@@ -5,8 +5,8 @@ A history is summed with exponential half-lives instead of hard windows::
     S_h(T) = Σ_i w_i · 2^(-(T - t_i) / h) · v_i
 
 so that one event can be added in O(d), in any order, and a batch over all events gives the same
-number. A row here is a *query*: one user at one moment ``as_of``; the caller passes only what was
-known then.
+number. Interests alone fade by plays instead of days. A row here is a *query*: one user at one
+moment ``as_of``; the caller passes only what was known then.
 
 Sums are kept as of a history's last play. To go on to a later moment T multiplies them all by
 2^(-(T - t_last) / h), which turns no direction and moves no share: without new plays only the
@@ -29,13 +29,13 @@ if TYPE_CHECKING:
     from models.layout import FeatureLayout
 
 FAVOURITES = 5  # creators
-INTERESTS_HALF_LIFE = 7.0  # days
+INTERESTS_HALF_LIFE = 50.0  # plays, which means the same to whoever plays much or little
 FAVOURITES_SHARE = 0.5  # of favourite creators in interests
 Part = tuple[np.ndarray, np.ndarray]  # values (Q, w) of a group, and for whom it is known (Q,) bool
 
 
 def decay(age: np.ndarray, half_life: float) -> np.ndarray:
-    """2^(-age / half_life), both in days."""
+    """2^(-age / half_life), both in days, or both in plays."""
     return np.exp2(-age / half_life)
 
 
@@ -102,7 +102,7 @@ class FeatureBuilder:
         parts = {
             **self._tastes(events, behind, queries),
             "creators": _direction(_summed(self._space.creators, favourites, queries)),
-            INTERESTS: self._interests(events, behind, favourites, queries),
+            INTERESTS: self._interests(events, favourites, queries),
             "amounts": (amounts, heard),
             **self._habits(events, behind, queries),
             **self._told(profiles),
@@ -145,12 +145,10 @@ class FeatureBuilder:
             found[name] = _direction(_summed(self._space.vectors, plays, queries))
         return found
 
-    def _interests(
-        self, events: Events, behind: np.ndarray, favourites: Pairs, queries: int
-    ) -> Part:
-        """Where the plays lay of late, and half as much where the favourite creators lie."""
+    def _interests(self, events: Events, favourites: Pairs, queries: int) -> Part:
+        """Where the last plays lay, and half as much where the favourite creators lie."""
         heard = events.item >= 0
-        weight = (events.weight * decay(behind, INTERESTS_HALF_LIFE))[heard]
+        weight = (events.weight * decay(_plays_after(events), INTERESTS_HALF_LIFE))[heard]
         plays = Pairs(events.query[heard], events.item[heard], weight)
         lately = unit(_summed(self._space.codes, plays, queries))
         liked = unit(_summed(self._space.creator_codes, favourites, queries))
@@ -203,6 +201,20 @@ class Pairs(NamedTuple):
     query: np.ndarray
     column: np.ndarray
     weight: np.ndarray
+
+
+def _plays_after(events: Events) -> np.ndarray:
+    """How many plays of the same query are later, (E,); those of one moment are alike."""
+    if not len(events.query):
+        return np.zeros(0)
+    order = np.lexsort((events.at, events.query))
+    query, at = events.query[order], events.at[order]
+    begins = np.flatnonzero(np.append(True, (np.diff(query) != 0) | (np.diff(at) != 0)))
+    ends = np.append(begins[1:], len(order))
+    all_of_query = np.searchsorted(query, query, side="right")
+    found = np.zeros(len(order))
+    found[order] = all_of_query - np.repeat(ends, ends - begins)
+    return found
 
 
 def _summed(matrix: np.ndarray, pairs: Pairs, queries: int) -> np.ndarray:

@@ -10,6 +10,7 @@ from models.events import DAY, SKIP_WEIGHT, Events, Profiles
 from models.features import (
     FAVOURITES,
     FAVOURITES_SHARE,
+    INTERESTS_HALF_LIFE,
     FeatureBuilder,
     ItemSpace,
     creator_vectors,
@@ -239,13 +240,26 @@ def test_of_creators_played_alike_the_order_of_the_plays_does_not_choose():
         assert_allclose(group(features, "creators"), expected, atol=1e-5)
 
 
-def test_interests_are_where_plays_lay_of_late_and_half_as_much_where_favourites_lie():
+def test_interests_are_where_the_last_plays_lay_and_half_as_much_where_favourites_lie():
     features, _ = rows(Play(0, 0, age=7), Play(0, 2, age=0), Play(0, 2, age=0, weight=0.5))
-    of_late = unit((0.5 * CODES[0] + 1.5 * CODES[2])[None])[0]
+    of_late = unit((2 ** (-2 / INTERESTS_HALF_LIFE) * CODES[0] + 1.5 * CODES[2])[None])[0]
     kept = 2 ** (-7 / LONGEST)
     liked = unit((kept * CREATOR_CODES[0] + 1.5 * CREATOR_CODES[1])[None])[0]
     expected = unit((of_late + FAVOURITES_SHARE * liked)[None])[0]
     assert_allclose(group(features, "interests")[0], expected, atol=1e-5)
+
+
+def test_interests_fade_by_plays_and_not_by_days():
+    slow = [
+        Play(query, item, age=age) for query in (0, 1) for item, age in ((0, 3), (4, 2), (2, 1))
+    ]
+    quick = [Play(0, item, age=1e-3 * age) for item, age in ((0, 3), (4, 2), (2, 1))]
+    expected = group(rows(*quick, queries=1)[0], "interests")[0]
+    rng = np.random.default_rng(0)
+    for _ in range(5):
+        mixed = [slow[place] for place in rng.permutation(len(slow))]
+        found = group(rows(*mixed, queries=2)[0], "interests")
+        assert_allclose(found, [expected, expected], atol=1e-2)  # favourites go by days
 
 
 def test_each_user_has_favourites_of_his_own():
