@@ -46,7 +46,7 @@ class TrainingConfig(BaseModel):
     """Chance that a known group is hidden in a step."""
     ranking: float = 5.0
     """Weight of the loss of the next plays against popular items."""
-    reconstruction: float = 0.1
+    reconstruction: float = 0.02
     """Weight of the decoders' loss; that of each group is about 1 for a guess."""
     accumulate: int = Field(default=1, ge=1)
     """Parts in which a worker computes its share of a step, where memory is short."""
