@@ -8,7 +8,7 @@ import torch
 from lakehouse.batches import BatchRegistry
 from lakehouse.steps import finished_steps
 from models.checkpoint import load_model
-from models.training import SHARES
+from models.validation import SHARES
 from ray_apps.train_user_model import cpus_per_worker, main, steps_per_epoch
 
 EPOCHS = 2
