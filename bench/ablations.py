@@ -129,7 +129,11 @@ class Lab:
         with torch.inference_mode():
             users = model.users(self.features, bits).numpy()
             items = model.items(_zeroed(self.known, variant.items)).numpy()
-        return {**self._table_1(users, items), **self._table_3(users), **_spread(users)}
+        spread = {
+            "effective dimension": effective_dimension(users),
+            "uniformity": uniformity(users),
+        }
+        return {**self._table_1(users, items), **self._table_3(users), **spread}
 
     def train(self, variant: Variant, config: TrainingConfig) -> UserModel:
         """A model as the variant has it, in evaluation mode."""
@@ -215,10 +219,6 @@ def _zeroed(known: torch.Tensor, columns: slice) -> torch.Tensor:
     found = known.clone()
     found[:, columns] = 0.0
     return found
-
-
-def _spread(users: np.ndarray) -> dict[str, float]:
-    return {"effective dimension": effective_dimension(users), "uniformity": uniformity(users)}
 
 
 if __name__ == "__main__":

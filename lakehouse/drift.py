@@ -166,11 +166,13 @@ def uniformity(vectors: np.ndarray) -> float:
     """Log of the mean Gaussian potential of two users; the lower, the more evenly they lie.
 
     Wang and Isola, Understanding contrastive representation learning, ICML 2020, with t = 2. From
-    0, all in one place, to about -3.9, evenly over a sphere in 128 dimensions.
+    0, all in one place or fewer than two, to about -3.9, evenly over a sphere in 128 dimensions.
 
     Args:
-        vectors: (N, d) with N > 1, rows in an order that means nothing.
+        vectors: (N, d), rows in an order that means nothing.
     """
+    if len(vectors) < 2:  # noqa: PLR2004 - a pair
+        return 0.0
     return float(np.log(np.exp(4 * (pair_cosines(vectors) - 1)).mean()))
 
 

@@ -162,6 +162,7 @@ def test_pairs_are_neighbouring_rows():
 
 def test_vectors_in_one_place_are_not_uniform_and_opposite_ones_are():
     assert uniformity(np.ones((9, 4))) == pytest.approx(0)
+    assert uniformity(np.ones((1, 4))) == 0
     opposite = np.tile(np.eye(1, 4), (10, 1)) * (-1.0) ** np.arange(10)[:, None]
     assert uniformity(opposite) == pytest.approx(-8)
 

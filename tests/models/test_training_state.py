@@ -4,11 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from models.codebook import Codebook
 from models.early_stopping import EarlyStopping
-from models.layout import VECTOR_SIZE
 from models.progress import Progress
-from models.training import Examples, ItemTable, Trainer, TrainingConfig
+from models.training import Examples, Trainer, TrainingConfig
 from models.training_state import (
     STATE,
     TENSORS,
@@ -19,16 +17,10 @@ from models.training_state import (
     save_state,
     steps_of,
 )
+from tests.models.conftest import ITEMS, USERS
 
-ITEMS, USERS, STEPS = 40, 24, 60
+STEPS = 60
 CONFIG = TrainingConfig(negatives=64, learning_rate=1e-2)
-
-
-@pytest.fixture
-def items() -> ItemTable:
-    vectors = np.random.default_rng(0).standard_normal((ITEMS, VECTOR_SIZE)).astype(np.float32)
-    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    return ItemTable.of(vectors, np.ones(ITEMS), Codebook())
 
 
 @pytest.fixture
