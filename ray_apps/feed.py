@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ray_apps.ahead import ahead
 from ray_apps.examples import Items, Rows, draw_batches
 
 if TYPE_CHECKING:
@@ -15,8 +16,8 @@ if TYPE_CHECKING:
 
     from models.training import Examples
 
-ROWS_AT_ONCE = 4096
-ROWS_SHUFFLED = 4 * ROWS_AT_ONCE  # in memory, where a share is too large to be kept
+ROWS_AT_ONCE = 16_384  # shuffled together
+AHEAD = 4  # so many times: seconds of steps, in which Ray opens the next pass
 KEPT_BYTES = 256_000_000  # of features that a worker keeps between passes
 EMPTY_DRAWS = 100  # in a row
 
@@ -25,8 +26,8 @@ class Feed:
     """Batches of about ``size`` users of one fold each, without end.
 
     A share that is small is kept after the first pass, because opening another takes Ray seconds,
-    and shuffled as a whole. A larger one is streamed again, its files in another order, through a
-    buffer that is shuffled; memory does not grow with the users.
+    and shuffled as a whole. A larger one is streamed again, its files in another order and rows
+    shuffled as they come, by a thread that reads ahead; memory does not grow with the users.
 
     Ray Data begins a pass when all workers ask for it, and chance gives each another number of
     batches from as many rows. Whoever has ended his pass draws from his last rows until all have,
@@ -71,34 +72,36 @@ class Feed:
 
     def _draws(self) -> Iterator[tuple[Rows, np.ndarray]]:
         """Rows, and the places among them from which to draw next."""
-        while True:
-            kept: list[Rows] = []
-            read, room, rows = 0, 0, None
-            for rows, count in self._pass():
-                # Workers read equally many rows, so that all of them keep theirs or none does.
-                room = KEPT_BYTES // (4 * (rows.features.shape[1] + rows.present.shape[1]))
-                read += count
-                kept = [*kept, rows] if read <= room else []
+        rows = None
+        for read in ahead(self._passes(), AHEAD):
+            if isinstance(read, Rows):
+                rows = read
                 yield rows, np.arange(len(rows))
+                continue
             if rows is None:
                 return
-            if kept:
-                yield from self._again(Rows.together(kept))
+            if read:
+                yield from self._again(Rows.together(read))
             self.ended = True
             while self.others and not self.all_ended:
                 yield rows, np.arange(len(rows))
             self.ended = self.all_ended = False
 
-    def _pass(self) -> Iterator[tuple[Rows, int]]:
-        """The share once: usable rows, and how many were read for them."""
-        tables = self.shard.iter_batches(
-            batch_size=ROWS_AT_ONCE,
-            batch_format="pyarrow",
-            local_shuffle_buffer_size=ROWS_SHUFFLED,
-            local_shuffle_seed=int(self.rng.integers(2**31)),
-        )
-        for table in tables:
-            yield self.items.rows(table), table.num_rows
+    def _passes(self) -> Iterator[Rows | list[Rows]]:
+        """The share over and over, after each pass what is kept of it; one pass if that is all."""
+        while True:
+            kept: list[Rows] = []
+            read = room = 0
+            for table in self.shard.iter_batches(batch_size=ROWS_AT_ONCE, batch_format="pyarrow"):
+                rows = self.items.rows(table)
+                # Workers read equally many rows, so that all of them keep theirs or none does.
+                room = KEPT_BYTES // (4 * (rows.features.shape[1] + rows.present.shape[1]))
+                read += table.num_rows
+                kept = [*kept, rows] if read <= room else []
+                yield rows
+            yield kept
+            if kept or not read:
+                return
 
     def _again(self, rows: Rows) -> Iterator[tuple[Rows, np.ndarray]]:
         """All rows in parts, cut in another way each time, for ever."""
