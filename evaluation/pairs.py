@@ -85,16 +85,18 @@ def draw_pairs(question: Question, each: int, rng: np.random.Generator) -> Pairs
 
 
 def shuffled(question: Question, rng: np.random.Generator) -> Question:
-    """Everybody's futures in one pot, and everybody given as many items out of it as before.
+    """Everybody's futures in one pot, and everybody given as many draws from it as before.
 
-    Nothing can tell such a future: whoever does learns from what it should not see. What a user has
-    played is neither positive nor negative, for that alone would be told from the rest.
+    Nothing can tell such a future: whoever does learns from what it should not see. Negatives come
+    from the same pot, and what a user has played is neither, for that alone would be told from the
+    rest. Draws are put back: dealt out, an item that is seen less often among the users of whom a
+    head learns would be seen the more among the others, and AUC would lie below one half.
     """
-    pot = rng.permutation(np.concatenate([*question.positives, []]).astype(np.int64))
-    ends = np.cumsum([len(own) for own in question.positives])[:-1]
+    pot = np.concatenate([*question.positives, []]).astype(np.int64)
+    draws = [rng.choice(pot, len(own)) for own in question.positives]
     positives = [
-        np.setdiff1d(drawn, excluded)
-        for drawn, excluded in zip(np.split(pot, ends), question.excluded, strict=True)
+        drawn[~np.isin(drawn, excluded)]
+        for drawn, excluded in zip(draws, question.excluded, strict=True)
     ]
     weight = np.bincount(pot, minlength=len(question.weight)).astype(float)
     return Question(positives, question.excluded, weight)

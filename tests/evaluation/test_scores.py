@@ -48,6 +48,20 @@ def test_somebody_elses_future_cannot_be_told(world):
         assert abs(np.nanmean(found) - 0.5) < 0.03
 
 
+def test_shuffled_futures_are_not_told_worse_than_by_chance_either():
+    """Few items, known one by one: what one user is dealt would be missing among the others."""
+    rng = np.random.default_rng(0)
+    users = unit(np.abs(rng.standard_normal((60, 40))))
+    positives = [rng.choice(40, 5, replace=False) for _ in users]
+    question = Question(positives, positives, np.ones(40))
+    known = Representation(users, np.eye(40))
+    found = [
+        np.nanmean(ask(known, mixed, seeds=2, rank=False)["auc"])
+        for mixed in (shuffled(question, np.random.default_rng(seed)) for seed in range(8))
+    ]
+    assert abs(np.mean(found) - 0.5) < 0.02
+
+
 def test_nothing_is_ranked_that_was_not_asked_for(world):
     assert "ndcg@50" not in ask(*world, seeds=1, rank=False)
 
