@@ -63,8 +63,6 @@ class Training(Settings):
     """How often each is measured."""
     plain: bool = True
     """Whether the plain loop is measured, too; it holds all users in memory."""
-    kept_mb: int | None = None
-    """Features that the worker keeps between passes, in MB; the app's own bound if not given."""
     only: str | None = None
     """Internal: measure the loop of this name on ``lakehouse`` in this process."""
     lakehouse: str | None = None
@@ -95,7 +93,6 @@ def in_a_process(name: str, lake: Lakehouse, batch: Batch, args: Training) -> di
     """Measure one loop, on one thread of its own."""
     argv = ["--only", name, "--lakehouse", lake.uri, "--batch-id", batch.batch_id]
     argv += ["--epochs", str(args.epochs)]
-    argv += ["--kept-mb", str(args.kept_mb)] if args.kept_mb is not None else []
     done = subprocess.run(
         [sys.executable, __file__, *argv],
         cwd=ROOT,
@@ -188,7 +185,7 @@ def app(lake: Lakehouse, batch: Batch, args: Training) -> dict[str, Any]:
         place = f"{lake.uri}/checkpoints/bench"
         trainer = TorchTrainer(
             measured_worker,
-            train_loop_config={**_config(lake, batch, args), "kept_mb": args.kept_mb},
+            train_loop_config=_config(lake, batch, args),
             datasets={"train": training_rows(lake, batch)},
             scaling_config=ScalingConfig(
                 num_workers=1, resources_per_worker={"CPU": cpus_per_worker(1)}
@@ -205,12 +202,9 @@ def measured_worker(config: dict[str, Any]) -> dict[str, Any]:
     import torch
     from ray import train
 
-    from ray_apps import feed
     from ray_apps.surroundings import Surroundings
     from ray_apps.training_loop import TrainingLoop
 
-    if config["kept_mb"] is not None:
-        feed.KEPT_BYTES = 1_000_000 * config["kept_mb"]
     shard = train.get_dataset_shard("train")
     cpu = torch.device("cpu")
     memory = Memory()

@@ -72,7 +72,8 @@ def fit_head(known: Representation, pairs: Pairs, rng: np.random.Generator) -> H
     """Choose the ridge on a fifth of the users, then fit on all and set the threshold.
 
     On one thread: NumPy and SciPy each bring threads of their own, which spin for one another's
-    cores; on two cores a fit took five times as long.
+    cores. On two cores a fit takes half as long again with them, and in a process that has loaded
+    more such libraries several times as long.
 
     Args:
         known: from ``scaled``.

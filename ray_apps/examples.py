@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from lakehouse.storage import Lakehouse
 
 MAX_VALIDATION_ROWS = 32_768
-LOOKS_AHEAD = {"batch_size": 8192, "batch_readahead": 1, "fragment_readahead": 1}  # 300 MB less
+LOOKS_AHEAD = {"batch_size": 8192, "batch_readahead": 1, "fragment_readahead": 1}  # 130 MB less
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import numpy as np
 from pydantic import Field
 from scipy import sparse
+from threadpoolctl import threadpool_limits
 
 from models.baselines.baseline import Baseline, library, represent
 
@@ -50,7 +51,7 @@ class ALS(Baseline):
         """Alternate between users and items."""
         als = library("implicit.cpu.als")
         # BLAS threads inside the solver's own make it many times slower.
-        with library("threadpoolctl").threadpool_limits(1, "blas"):
+        with threadpool_limits(1, "blas"):
             model = als.AlternatingLeastSquares(
                 self.size,
                 alpha=1.0,  # confidence is made here
