@@ -91,11 +91,9 @@ def write_file(lake: Lakehouse, table: str, name: str, rows: pa.Table) -> None:
     place = f"{lake.table_uri(table)}/{name}"
     schema = contract(table).arrow_schema
     scalars = [field.name for field in schema if not pa.types.is_list(field.type)]
-    lake.filesystem.makedirs(place.rsplit("/", 1)[0], exist_ok=True)
-    with lake.filesystem.open(f"{place}.partial", "wb") as file:
+    with lake.whole_file(place) as file:
         # Dictionaries and ranges of the numbers of vectors take time and save nothing.
         pq.write_table(rows, file, use_dictionary=scalars, write_statistics=scalars)
-    lake.filesystem.mv(f"{place}.partial", place)
 
 
 def publish_files(

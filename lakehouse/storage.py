@@ -12,14 +12,18 @@
 
 from __future__ import annotations
 
+import os
 import uuid
-from typing import TYPE_CHECKING
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import fsspec
 import pyarrow as pa
 from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
 from deltalake.exceptions import TableNotFoundError
 from deltalake.schema import Field
+from fsspec.implementations.local import LocalFileSystem
 
 from lakehouse.arrow import delta_dataset
 from lakehouse.batches import BatchRegistry
@@ -27,7 +31,7 @@ from schemas.contract import contract
 from schemas.errors import BatchError, InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     import pyarrow.compute as pc
     import pyarrow.dataset as ds
@@ -43,6 +47,7 @@ TABLE_PROPERTIES = {
     "delta.logRetentionDuration": FOREVER,
     "delta.deletedFileRetentionDuration": FOREVER,
 }
+PARTIAL = ".partial"  # of names of files that are not whole yet
 NOT_IN_FILES = {"deletionVectors", "columnMapping"}  # features of Delta
 BATCH_ID = b"tasteprint.batch_id"  # in the schema's metadata of what was read
 
@@ -96,12 +101,38 @@ class Lakehouse:
                 "give another --lakehouse, or the right to write there"
             ) from error
 
-    def write_text(self, uri: str, text: str) -> None:
-        """Write a small file whole: under another name first, then renamed."""
-        aside = f"{uri}.{uuid.uuid4().hex}"
+    @contextmanager
+    def whole_file(self, uri: str) -> Iterator[Any]:
+        """Open a file for writing that is there as a whole afterwards, or not at all.
+
+        Several processes may write the same file: the last one that ends wins. A local file is
+        written under another name, which a crash leaves behind, and renamed; an object store shows
+        nothing before an upload is complete.
+        """
         self.filesystem.makedirs(uri.rsplit("/", 1)[0], exist_ok=True)
-        self.filesystem.pipe_file(aside, text.encode())
-        self.filesystem.mv(aside, uri)
+        if isinstance(self.filesystem, LocalFileSystem):
+            aside = f"{uri}.{uuid.uuid4().hex}{PARTIAL}"
+            try:
+                with open(aside, "wb") as local:  # noqa: PTH123 - the path is a URI's
+                    yield local
+                os.replace(aside, uri)  # noqa: PTH105
+            except BaseException:
+                Path(aside).unlink(missing_ok=True)
+                raise
+            return
+        remote = self.filesystem.open(uri, "wb", autocommit=False)
+        try:
+            yield remote
+            remote.close()
+            remote.commit()
+        except BaseException:
+            remote.discard()
+            raise
+
+    def write_text(self, uri: str, text: str) -> None:
+        """Write a small file, as a whole or not at all."""
+        with self.whole_file(uri) as file:
+            file.write(text.encode())
 
     def ensure(self, table: str) -> DeltaTable:
         """Open a table at its newest version, made from its contract if there is none.

@@ -141,21 +141,17 @@ class EmbedBucket:
         """
         bucket = int(row["bucket"])
         place = f"{self.lake.table_uri(TABLE)}/{bucket_file(self.batch, bucket)}"
-        aside = f"{place}.partial"
-        filesystem = self.lake.filesystem
-        filesystem.makedirs(place.rsplit("/", 1)[0], exist_ok=True)
         schema = contract(TABLE).arrow_schema
         rows = 0
         columns = ["user_id", "bucket", "as_of", "features", "present"]
         of_bucket = self.features.to_batches(
             columns=columns, filter=pc.field("bucket") == bucket, batch_size=ROWS_AT_ONCE
         )
-        with filesystem.open(aside, "wb") as file, pq.ParquetWriter(file, schema) as writer:
+        with self.lake.whole_file(place) as file, pq.ParquetWriter(file, schema) as writer:
             for batch in of_bucket:
                 if batch.num_rows:
                     writer.write_batch(self.embed(batch))
                     rows += batch.num_rows
-        filesystem.mv(aside, place)
         return {"bucket": bucket, "rows": rows}
 
     def embed(self, rows: pa.RecordBatch) -> pa.RecordBatch:

@@ -61,6 +61,33 @@ def test_a_lakehouse_where_the_kernel_lets_nobody_write_is_told():
         Lakehouse("/proc/lake").check_writable()
 
 
+def test_a_file_is_there_as_a_whole_or_not_at_all(lake, tmp_path):
+    place = tmp_path / "deep" / "file"
+
+    def break_off():
+        with lake.whole_file(str(place)) as file:
+            file.write(b"half")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        break_off()
+    assert list(place.parent.iterdir()) == []
+    with lake.whole_file(str(place)) as file:
+        file.write(b"whole")
+        assert not place.exists()
+    assert place.read_bytes() == b"whole"
+
+
+def test_two_processes_that_write_one_file_do_not_mix(lake, tmp_path):
+    place = str(tmp_path / "file")
+    with lake.whole_file(place) as first:
+        first.write(b"one ")
+        with lake.whole_file(place) as second:
+            second.write(b"another")
+        first.write(b"whole")
+    assert Path(place).read_bytes() == b"one whole"
+
+
 def test_a_small_file_is_replaced_whole(lake, tmp_path):
     place = f"{lake.uri}/reports/r/index.html"
     lake.write_text(place, "one")
