@@ -125,6 +125,7 @@ def _features(
         "present": list_column(np.ones((count, len(layout.groups)), np.float32)),
         "played_between": [[]] * count,
         "decayed_plays": [[]] * count,
+        "fingerprint": pa.array(np.zeros(count, np.int64)),
     }
     return pa.Table.from_pydict(columns, schema=schema)
 

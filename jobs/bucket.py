@@ -15,6 +15,7 @@ from jobs.cuts import EARLY, choose_cuts
 from jobs.plays import Plays
 from jobs.sequences import last_plays
 from models.events import NEVER, SECOND
+from models.fingerprint import fingerprints
 from models.picks import favourites
 from models.profiles import Told
 from schemas.arrow import list_column
@@ -213,6 +214,7 @@ def _columns(rows: Rows, moments: np.ndarray) -> dict[str, pa.Array]:
         "present": list_column(rows.present),
         "played_between": _lists(np.stack([histories.first, histories.last], axis=1), heard),
         "decayed_plays": _lists(histories.plays, heard),
+        "fingerprint": pa.array(fingerprints(rows.features, rows.present)),
     }
 
 

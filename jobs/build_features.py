@@ -32,8 +32,9 @@ from jobs.played import Played
 from jobs.session import spark_session
 from jobs.shipping import item_index, ship_ids, ship_items
 from jobs.tables import known_listens
+from lakehouse.files import write_file
 from lakehouse.gate import import_ahead
-from lakehouse.publish import publish_files, write_file
+from lakehouse.publish import publish_files
 from lakehouse.steps import StepClock
 from lakehouse.storage import Lakehouse
 from models.layout import FeatureLayout, build_layout

@@ -11,7 +11,10 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial, reduce
 from threading import Thread
 from typing import TYPE_CHECKING, Any
 
@@ -25,20 +28,25 @@ from lakehouse.checks import Check, Verdict
 from lakehouse.live_checks import live_checks
 from lakehouse.overrides import with_overrides
 from lakehouse.steps import StepClock
+from lakehouse.storage import Lakehouse
 from schemas.contract import FINITE, LENGTH, NORM, contract
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Mapping, Sequence
     from types import ModuleType
 
     import pandas as pd
     from pyspark.sql import DataFrame, SparkSession
 
-    from lakehouse.storage import Lakehouse
     from schemas.contract import Contract
 
 ROWS_IN_MEMORY = 2_000_000
+ROWS_AT_ONCE = 500_000  # of a part that is checked elsewhere
 EXAMPLES = 5
+ROW_COUNT = "expect_table_row_count_to_be_between"
+# What Arrow reads at once and ahead: its own defaults hold a gigabyte of vectors.
+READING = {"batch_size": 16_384, "batch_readahead": 2, "fragment_readahead": 1}
+Spread = Callable[[Callable[[list[str]], Any], list[list[str]]], Iterable[Any]]
 NOT_A_BOUND = {"column", "column_list", "batch_id", "result_format"}
 
 
@@ -48,6 +56,8 @@ def audit(
     run_id: str,
     files: Sequence[str],
     spark: SparkSession | None,
+    more: Sequence[Check] = (),
+    spread: Spread | None = None,
 ) -> Verdict:
     """Check staged Parquet files against their contract and the live batch; write it all down.
 
@@ -56,7 +66,11 @@ def audit(
         table: name of the contract.
         run_id: the batch or the ingest that staged the files.
         files: Parquet files or one folder of them.
-        spark: used for more than ``ROWS_IN_MEMORY`` rows; without it all go through memory.
+        spark: used for more than ``ROWS_IN_MEMORY`` rows; without it they go through memory, so
+            many at a time.
+        more: checks that the job has made by itself.
+        spread: runs a function over parts of files that are cut by key, as ``map`` does, but on
+            many hosts.
 
     Raises:
         ContractError: the files do not have the columns and types of the contract.
@@ -66,10 +80,11 @@ def audit(
     contract(table).check(staged.schema)
     rows = staged.count_rows()
     engine = spark if rows > ROWS_IN_MEMORY else None
-    checks = _contract_checks(staged, table, files, engine)
+    checks = _contract_checks(lake, table, staged, files, engine, spread)
     batch = next((one for one in lake.batches.list() if one.batch_id == run_id), None)
     if batch is not None:
         checks += live_checks(lake, table, batch.refreshed(), staged)
+    checks += more
     verdict = settled(lake, Verdict(run_id=run_id, table=table, rows=rows, checks=checks))
     clock.finish(run_id, rows_in=rows, rows_out=rows if verdict.outcome != "failed" else 0)
     return verdict
@@ -87,21 +102,58 @@ def settled(lake: Lakehouse, verdict: Verdict) -> Verdict:
 
 
 def _contract_checks(
-    staged: ds.Dataset, table: str, files: Sequence[str], spark: SparkSession | None
+    lake: Lakehouse,
+    table: str,
+    staged: ds.Dataset,
+    files: Sequence[str],
+    spark: SparkSession | None,
+    spread: Spread | None,
 ) -> list[Check]:
     """What Great Expectations finds, over a profile that is read once."""
     if spark is None:
-        return _validate(pandas_scalars(staged.to_batches(), table), table, spark=False)
+        parts = _parts(staged, ROWS_AT_ONCE if spread else ROWS_IN_MEMORY)
+        found = (spread or map)(partial(seen_in, lake.uri, table), parts)
+        return [_check(reduce(Seen.and_in, seen)) for seen in zip(*found, strict=True)]
     scalars = spark_scalars(spark.read.parquet(*files), table).persist()
     try:
-        return _validate(scalars, table, spark=True)  # which asks Spark once per expectation
+        seen = _validate(scalars, table, spark=True)  # which asks Spark once per expectation
     finally:
         scalars.unpersist()
+    return [_check(one) for one in seen]
 
 
-def pandas_scalars(batches: Iterator[pa.RecordBatch], table: str) -> pd.DataFrame:
+def _parts(staged: ds.Dataset, most: int) -> list[list[str]]:
+    """The files, in parts of no more than so many rows where a file has no more itself.
+
+    A key that is in two parts is not seen to be there twice: what has more rows than one part, and
+    is not checked by Spark, is cut into files by its key.
+    """
+    parts: list[list[str]] = [[]]
+    rows = 0
+    for fragment in staged.get_fragments():
+        count = fragment.count_rows()
+        if rows and rows + count > most:
+            parts.append([])
+            rows = 0
+        parts[-1].append(fragment.path)
+        rows += count
+    return parts
+
+
+def seen_in(lakehouse: str, table: str, files: Sequence[str]) -> list[Seen]:
+    """What the suite of a contract finds in some files, in the order of the suite."""
+    filesystem = arrow_filesystem(Lakehouse(lakehouse).filesystem)
+    rows = ds.dataset(list(files), format="parquet", filesystem=filesystem)
+    frame = pandas_scalars(rows.to_batches(**READING), rows.schema, table)
+    return _validate(frame, table, spark=False)
+
+
+def pandas_scalars(
+    batches: Iterable[pa.RecordBatch], schema: pa.Schema, table: str
+) -> pd.DataFrame:
     """A pandas frame of a table's scalar columns and what the gate derives from its vectors."""
-    parts = [_without_vectors(batch, table) for batch in batches]
+    nobody = pa.RecordBatch.from_pylist([], schema=schema)
+    parts = [_without_vectors(batch, table) for batch in (nobody, *batches)]
     frame: pd.DataFrame = pa.Table.from_batches(parts).to_pandas()
     return frame
 
@@ -173,7 +225,8 @@ def _great_expectations() -> ModuleType:
     return gx
 
 
-def _validate(frame: Any, table: str, *, spark: bool) -> list[Check]:
+def _validate(frame: Any, table: str, *, spark: bool) -> list[Seen]:
+    """What the suite finds in a frame, in the order of the suite."""
     gx: Any = _great_expectations()
     context = gx.get_context(mode="ephemeral")
     context.variables.progress_bars = {"globally": False}
@@ -185,39 +238,93 @@ def _validate(frame: Any, table: str, *, spark: bool) -> list[Check]:
     definition = asset.add_batch_definition_whole_dataframe(table)
     batch = definition.get_batch({"dataframe": frame})
     found = batch.validate(suite, result_format={"result_format": "SUMMARY"})
-    return [_check(result, contract(table), frame) for result in found.results]
+    return [_seen(result, contract(table), frame) for result in found.results]
 
 
-def _check(result: Any, agreed: Contract, frame: Any) -> Check:
-    config = result.expectation_config
-    seen = result.result
+@dataclass(frozen=True)
+class Seen:
+    """What an expectation found in some rows.
+
+    Attributes:
+        config: of the expectation: type, kwargs, description, meta.
+        success: whether it holds.
+        rows, bad: of an expectation about rows: how many were looked at, how many break it.
+        value: of one about the whole: what was observed.
+        failure: why it could not be checked, if so.
+        examples, worst: values that break it, and rows.
+    """
+
+    config: Mapping[str, Any]
+    success: bool
+    rows: int
+    bad: int | None
+    value: Any
+    failure: str | None
+    examples: list[str]
+    worst: list[str]
+
+    def and_in(self, other: Seen) -> Seen:
+        """What it found in these rows and in others."""
+        both = replace(
+            self,
+            success=self.success and other.success,
+            rows=self.rows + other.rows,
+            bad=None if self.bad is None else self.bad + (other.bad or 0),
+            failure=self.failure or other.failure,
+            examples=(self.examples + other.examples)[:EXAMPLES],
+            worst=(self.worst + other.worst)[:EXAMPLES],
+        )
+        if self.config["type"] != ROW_COUNT:
+            return both
+        low, high = (self.config["kwargs"].get(name) for name in ("min_value", "max_value"))
+        value = self.value + other.value
+        within = (low is None or value >= low) and (high is None or value <= high)
+        return replace(both, value=value, success=within)
+
+
+def _seen(result: Any, agreed: Contract, frame: Any) -> Seen:
+    told, seen = result.expectation_config, result.result
+    config = {name: getattr(told, name) for name in ("type", "kwargs", "description", "meta")}
     failure = result.exception_info or {}
-    if failure.get("raised_exception", False):
-        observed = f"could not be checked: {failure.get('exception_message')}"
-    elif "unexpected_count" in seen:
-        # Great Expectations gives None for both where Spark found no rows.
-        rows, bad = seen["element_count"] or 0, seen["unexpected_count"] or 0
-        observed = f"{bad:,} of {rows:,} rows break it"
-    else:
-        observed = f"{seen.get('observed_value', 'see Great Expectations')}"
-    meta = config.meta or {}
-    return Check(
-        check=meta.get("check", config.type),
-        expectation=config.description or config.type,
-        column=config.kwargs.get("column"),
-        level=meta.get("level", "fail"),
+    raised = failure.get("raised_exception", False)
+    return Seen(
+        config=config,
         success=bool(result.success),
-        expected=_bounds(config),
-        observed=observed,
-        unexpected_count=int(seen.get("unexpected_count") or 0),
+        # Great Expectations gives None for both where Spark found no rows.
+        rows=seen.get("element_count") or 0,
+        bad=(seen["unexpected_count"] or 0) if "unexpected_count" in seen else None,
+        value=seen.get("observed_value", "see Great Expectations"),
+        failure=f"{failure.get('exception_message')}" if raised else None,
         examples=[str(value) for value in (seen.get("partial_unexpected_list") or [])[:EXAMPLES]],
-        worst=_worst(seen, config.kwargs.get("column"), agreed, frame),
+        worst=_worst(seen, told.kwargs.get("column"), agreed, frame),
     )
 
 
-def _bounds(config: Any) -> str:
+def _check(seen: Seen) -> Check:
+    config, meta = seen.config, seen.config["meta"] or {}
+    if seen.failure is not None:
+        observed = f"could not be checked: {seen.failure}"
+    elif seen.bad is not None:
+        observed = f"{seen.bad:,} of {seen.rows:,} rows break it"
+    else:
+        observed = f"{seen.value}"
+    return Check(
+        check=meta.get("check", config["type"]),
+        expectation=config["description"] or config["type"],
+        column=config["kwargs"].get("column"),
+        level=meta.get("level", "fail"),
+        success=seen.success,
+        expected=_bounds(config["kwargs"]),
+        observed=observed,
+        unexpected_count=seen.bad or 0,
+        examples=seen.examples,
+        worst=seen.worst,
+    )
+
+
+def _bounds(arguments: Mapping[str, Any]) -> str:
     """What an expectation allows, as its arguments say it."""
-    told = {name: value for name, value in config.kwargs.items() if name not in NOT_A_BOUND}
+    told = {name: value for name, value in arguments.items() if name not in NOT_A_BOUND}
     return ", ".join(
         f"{name.replace('_', ' ')} {value}" for name, value in told.items() if value is not None
     )

@@ -37,7 +37,7 @@ NEIGHBOURS = 10
 NEIGHBOURHOODS = 2_000  # users among whom nearest neighbours are looked for
 WORST = 5
 NEED_VECTORS = {"effective_dimension", "collapse", "neighbours", "psi", "ks", "kept"}
-ELSEWHERE = {"future_listening"}  # by the audit of the whole batch
+ELSEWHERE = {"future_listening", "complete"}  # by the audit of the whole batch, by who embeds
 
 
 @dataclass(frozen=True)

@@ -12,12 +12,12 @@ from __future__ import annotations
 import hashlib
 import json
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 from deltalake import CommitProperties, Transaction
-from deltalake.transaction import AddAction
+from deltalake.transaction import AddAction, RemoveAction
 
 from lakehouse.batches import BatchRegistry
 from lakehouse.gate import audit
@@ -26,13 +26,16 @@ from schemas.contract import contract
 from schemas.errors import BatchError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from pyspark.sql import DataFrame, SparkSession
 
     from lakehouse.batch import Batch
-    from lakehouse.checks import Verdict
+    from lakehouse.checks import Check, Verdict
+    from lakehouse.gate import Spread
     from lakehouse.storage import Lakehouse
+
+FOOTERS_AT_ONCE = 16
 
 
 def stage(lake: Lakehouse, table: str, frame: DataFrame, run_id: str) -> str:
@@ -77,31 +80,14 @@ def publish_frame(lake: Lakehouse, table: str, frame: DataFrame, batch: Batch) -
     return verdict.rows
 
 
-def write_file(lake: Lakehouse, table: str, name: str, rows: pa.Table) -> None:
-    """Put one Parquet file into a table's folder, where no reader looks before a commit names it.
-
-    May be repeated: the file is whole or not there at all.
-
-    Args:
-        lake: the lakehouse.
-        table: name of the contract.
-        name: path relative to the table's folder.
-        rows: with the columns and types of the contract.
-    """
-    place = f"{lake.table_uri(table)}/{name}"
-    schema = contract(table).arrow_schema
-    scalars = [field.name for field in schema if not pa.types.is_list(field.type)]
-    with lake.whole_file(place) as file:
-        # Dictionaries and ranges of the numbers of vectors take time and save nothing.
-        pq.write_table(rows, file, use_dictionary=scalars, write_statistics=scalars)
-
-
 def publish_files(
     lake: Lakehouse,
     table: str,
     files: Sequence[str],
     batch: Batch,
     spark: SparkSession | None = None,
+    checks: Sequence[Check] = (),
+    spread: Spread | None = None,
 ) -> int:
     """Audit and commit Parquet files that already lie in a table's folder; returns their rows.
 
@@ -114,6 +100,8 @@ def publish_files(
         files: paths relative to the table's folder.
         batch: the batch they belong to.
         spark: checks more rows than fit into memory.
+        checks: what the job found out by itself, for the verdict.
+        spread: runs parts of the audit on many hosts; see ``audit``.
 
     Raises:
         GateError: a check failed; the table is as it was.
@@ -122,18 +110,22 @@ def publish_files(
     require_writable(lake, batch)
     root = lake.table_uri(table)
     target = lake.ensure(table)
-    verdict = audit(lake, table, batch.batch_id, [f"{root}/{name}" for name in files], spark)
+    places = [f"{root}/{name}" for name in files]
+    verdict = audit(lake, table, batch.batch_id, places, spark, checks, spread)
     write_report(lake, batch.batch_id)
     verdict.require(lake.report_uri(batch.batch_id))
     require_writable(lake, batch)
     own = [("batch_id", "=", batch.batch_id)]
-    if _names(target.file_uris(own)) != _names(files):
+    there = {uri.removeprefix(f"{root}/") for uri in target.file_uris(own)}
+    if there != set(files):
         target.create_write_transaction(
-            [add_action(lake, table, name, batch.batch_id) for name in files],
-            mode="overwrite",
+            [
+                *(remove_action(name, batch.batch_id) for name in sorted(there.difference(files))),
+                *add_actions(lake, table, sorted(set(files) - there), batch.batch_id),
+            ],
+            mode="append",
             schema=target.schema(),
             partition_by=["batch_id"],
-            partition_filters=own,
             commit_properties=CommitProperties(
                 app_transactions=[Transaction(app_id=_transaction(table, files), version=1)],
                 max_commit_retries=20,
@@ -141,10 +133,6 @@ def publish_files(
         )
     _point(lake, table, batch, verdict)
     return verdict.rows
-
-
-def _names(paths: Iterable[str]) -> set[str]:
-    return {path.rsplit("/", 1)[-1] for path in paths}
 
 
 def _transaction(table: str, files: Sequence[str]) -> str:
@@ -167,6 +155,24 @@ def _point(lake: Lakehouse, table: str, batch: Batch, verdict: Verdict) -> None:
     version = lake.open(table).version()
     BatchRegistry(lake).record(
         batch.batch_id, tables={table: version}, gates={table: verdict.outcome}
+    )
+
+
+def add_actions(
+    lake: Lakehouse, table: str, names: Sequence[str], batch_id: str
+) -> list[AddAction]:
+    """What a commit says of files that are new, several of which are opened at a time."""
+    with ThreadPoolExecutor(FOOTERS_AT_ONCE) as threads:
+        return list(threads.map(lambda name: add_action(lake, table, name, batch_id), names))
+
+
+def remove_action(name: str, batch_id: str) -> RemoveAction:
+    """What a commit says of a file that the newest version is to have no more."""
+    return RemoveAction(
+        path=name,
+        data_change=True,
+        deletion_timestamp=int(time.time() * 1000),
+        partition_values={"batch_id": batch_id},
     )
 
 

@@ -19,9 +19,10 @@ that it keeps what the next play alone would not ask for.
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import torch
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -44,12 +45,18 @@ class UserModelConfig(BaseModel):
     """The groups of the feature rows that it reads."""
     anchors: int = 1
     """Rows of the codebook."""
-    hidden: int = 128
-    """Width of the hidden layers."""
+    hidden: tuple[int, ...] = Field((128,), min_length=1)
+    """Widths of the hidden layers of each learnt correction."""
     gate: float = 0.3
     """How much the learnt corrections weigh beside the average."""
     dropout: float = 0.1
     """Share of hidden units dropped in training."""
+
+    @field_validator("hidden", mode="before")
+    @classmethod
+    def _of_one_layer(cls, hidden: object) -> object:
+        """Side-cars of models with one hidden layer say its width alone."""
+        return (hidden,) if isinstance(hidden, int) else hidden
 
 
 class UserModel(nn.Module):
@@ -105,8 +112,7 @@ class UserModel(nn.Module):
 
     def users(self, features: Tensor, present: Tensor) -> Tensor:
         """Encode users, (B, SIZE) unit rows; the arguments as in ``forward``."""
-        bits = torch.repeat_interleave(present, self._widths(present.device), dim=1)  # (B, width)
-        known = self._scaled(features) * bits  # (B, width)
+        known = self._scaled(features, present)  # (B, width)
         correction = self.user_net(torch.cat([known, present], dim=1))  # (B, SIZE)
         interests = known[:, self.config.layout[INTERESTS].slice]  # (B, CODE_SIZE)
         parts = torch.cat([self._taste(features, present), interests], dim=1)
@@ -126,25 +132,29 @@ class UserModel(nn.Module):
         """Reconstruct each group from the vectors, by name, (B, group.width) before any softmax."""
         return {name: decoder(users) for name, decoder in self.decoders.items()}
 
-    def _scaled(self, features: Tensor) -> Tensor:
-        parts = [
-            self.norms[group.name](features[:, group.slice])
-            if group.name in self.norms
-            else features[:, group.slice]
-            for group in self.config.layout.groups
-        ]
-        return torch.cat(parts, dim=1)  # (B, width)
+    def _scaled(self, features: Tensor, present: Tensor) -> Tensor:
+        """What is known, amounts in units of their spread and missing groups zero, (B, width)."""
+        width = self.config.layout.width
+        bits = torch.repeat_interleave(
+            present, self._widths(present.device), dim=1, output_size=width
+        )  # (B, width)
+        known = features * bits
+        for name, norm in self.norms.items():
+            own = self.config.layout[name].slice
+            known[:, own] = norm(features[:, own]) * bits[:, own]
+        return known
 
     def _taste(self, features: Tensor, present: Tensor) -> Tensor:
         """The mixture of what is known of a user's taste, (B, VECTOR_SIZE)."""
         names = self.config.layout.names
-        bits = torch.stack(
-            [present[:, names.index(group.name)] for group in self.tastes], dim=1
-        )  # (B, tastes)
+        bits = present[:, [names.index(group.name) for group in self.tastes]]  # (B, tastes)
         mix = (MIX_RATE * self.mix).expand_as(bits).masked_fill(bits == 0, -1e4)
         weight = torch.softmax(mix, dim=1) * bits  # (B, tastes)
-        stacked = torch.stack([features[:, group.slice] for group in self.tastes], dim=1)
-        return (weight[:, :, None] * stacked).sum(dim=1)  # (B, VECTOR_SIZE)
+        parts = [
+            weight[:, place : place + 1] * features[:, group.slice]
+            for place, group in enumerate(self.tastes)
+        ]
+        return torch.stack(parts).sum(dim=0)  # (B, VECTOR_SIZE)
 
     def _widths(self, device: torch.device) -> Tensor:
         return torch.tensor([group.width for group in self.config.layout.groups], device=device)
@@ -167,9 +177,11 @@ def reconstruction_loss(group: Group, decoded: Tensor, values: Tensor) -> Tensor
 
 
 def _correction(width: int, config: UserModelConfig) -> nn.Sequential:
-    """Two layers whose result begins as zero."""
-    last = nn.Linear(config.hidden, SIZE)
+    """Hidden layers and one that gives a vector, whose result begins as zero."""
+    last = nn.Linear(config.hidden[-1], SIZE)
     nn.init.zeros_(last.weight)
     nn.init.zeros_(last.bias)
-    first = nn.Linear(width, config.hidden)
-    return nn.Sequential(first, nn.GELU(), nn.Dropout(config.dropout), last)
+    layers: list[nn.Module] = []
+    for before, after in pairwise((width, *config.hidden)):
+        layers += [nn.Linear(before, after), nn.GELU(), nn.Dropout(config.dropout)]
+    return nn.Sequential(*layers, last)

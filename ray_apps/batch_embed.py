@@ -5,50 +5,72 @@
     python ray_apps/batch_embed.py --lakehouse URI --batch-id ID
     ray job submit --working-dir . -- python ray_apps/batch_embed.py …
 
-A row of the Ray dataset names a bucket of users; an actor reads that bucket's feature rows, embeds
-them and writes one Parquet file, whole or not at all. After a crash the same command goes on with
-the buckets that have no file. When all are there the gate looks at them, and one Delta commit makes
-them visible.
+A row of the Ray dataset names a bucket of users; a worker reads that bucket's feature rows, embeds
+them, writes one Parquet file, whole or not at all, and records it. After a crash the same command
+goes on with the buckets that have no record. What cannot be embedded is set aside with its reason.
+When all have ended the gate looks at the files, and one Delta commit makes them visible.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import math
+from typing import TYPE_CHECKING
 
-import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
-
+from lakehouse.checks import Check, bounds_said, level_of
 from lakehouse.gate import import_ahead
 from lakehouse.publish import publish_files
 from lakehouse.steps import StepClock
 from lakehouse.storage import Lakehouse
+from ray_apps.bucket_plan import EMBEDDINGS, BucketPlan, Precision
+from ray_apps.embed_progress import EmbedProgress
 from ray_apps.session import ray_session
-from schemas.arrow import list_column, matrix
+from ray_apps.spread import spread
 from schemas.contract import contract
 from schemas.errors import BatchError, entry_point
 from schemas.settings import Settings
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
+    from typing import Any
 
     from lakehouse.batch import Batch
+    from lakehouse.gate import Spread
+    from ray_apps.bucket_plan import Bucket
 
-TABLE = "user_embeddings"
-ROWS_AT_ONCE = 8192
+SHOWN = 5  # buckets that a broken check names
 
 
 class BatchEmbed(Settings):
-    """Embed every user of a batch: read, infer, write a bucket at a time, then one commit."""
+    """Embed every user of a batch: read, infer, write a bucket at a time, then one commit.
+
+    Given again after a crash, it goes on with the buckets that are missing. A refresh embeds the
+    users whose features have changed and carries the others over.
+    """
 
     lakehouse: str
     """Folder or URI of the lakehouse."""
     batch_id: str
     """The batch, whose model is trained."""
-    actors: int = 2
-    """Processes that embed."""
-    cpus_per_actor: float = 0.5
-    """CPUs of each; below the machine's, or none are left for reading."""
+    actors: int | None = None
+    """Processes that embed; as many as the cluster has room for now, if none is given."""
+    cpus_per_actor: float = 1.0
+    """CPUs of each, on as many threads."""
+    gpus: bool = False
+    """Whether each computes on a GPU of its own."""
+    precision: Precision = "float32"
+    """Of the large products; bfloat16 is faster where the processor knows it."""
+    memory_mb: int = 256
+    """What computing may take in each, in MB; how many users are computed at once is measured."""
+    full: bool = False
+    """In a refresh: embed everyone, also those whose features are as before."""
+    dry_run: bool = False
+    """Say what would be done, and stop."""
+
+    def recipe(self) -> dict[str, Any]:
+        """What has to be given again for the same vectors, by as many processes."""
+        return self.model_dump(
+            mode="json", include={"actors", "cpus_per_actor", "gpus", "precision"}
+        )
 
 
 @entry_point
@@ -60,115 +82,108 @@ def main(argv: Sequence[str] | None = None) -> None:
     batch = lake.batches.to_write(args.batch_id)
     if batch.model_uri is None:
         raise BatchError(f"batch {batch.batch_id} has no model: run ray_apps/train_user_model.py")
-    features = lake.dataset("user_features", batch)
-    buckets = pc.unique(features.to_table(columns=["bucket"])["bucket"]).to_pylist()
-    missing = [
-        bucket
-        for bucket in sorted(buckets)
-        if not lake.filesystem.exists(f"{lake.table_uri(TABLE)}/{bucket_file(batch, bucket)}")
-    ]
+    plan = BucketPlan(lake, batch, args.precision)
+    missing = plan.missing()
+    _say(_begun(plan, missing))
+    if args.dry_run:
+        return
     import_ahead()  # while Ray starts
+    progress = EmbedProgress(missing, _say)
     if missing:
         with ray_session():
-            embed_buckets(lake, batch, missing, args)
-    rows = publish_files(
-        lake, TABLE, [bucket_file(batch, bucket) for bucket in sorted(buckets)], batch
-    )
+            embed_buckets(lake, missing, args, progress)
+            rows = publish(lake, batch, plan, progress, spread)
+    else:
+        rows = publish(lake, batch, plan, progress)
     lake.batches.record(batch.batch_id, recipe={"embed": args.recipe()})
     clock.finish(
         batch.batch_id,
-        rows_in=features.count_rows(),
+        rows_in=sum(bucket.rows for bucket in plan.buckets),
         rows_out=rows,
-        buckets=len(buckets),
-        buckets_done_before=len(buckets) - len(missing),
+        buckets=len(plan.buckets),
+        buckets_done_before=len(plan.buckets) - len(missing),
+        carried=sum(record.rows - record.embedded for record in plan.records().values()),
+        retries=round(progress.totals["retries"]),
+        core_seconds=round(progress.totals["core_seconds"], 3),
+        aside=progress.aside,
     )
 
 
-def bucket_file(batch: Batch, bucket: int) -> str:
-    """Where a bucket's vectors lie below the table's folder.
-
-    Another model, or other features, write other files.
-    """
-    made_of = f"{(batch.model_sha256 or '')[:12]}-{batch.version_of('user_features')}"
-    return f"batch_id={batch.batch_id}/bucket-{bucket:05d}-{made_of}.parquet"
+def _begun(plan: BucketPlan, missing: Sequence[Bucket]) -> str:
+    users = sum(bucket.rows for bucket in missing)
+    done = len(plan.buckets) - len(missing)
+    return f"embed: {len(missing):,} buckets of {users:,} users to embed, {done:,} done before"
 
 
-def embed_buckets(lake: Lakehouse, batch: Batch, buckets: list[int], args: BatchEmbed) -> None:
+def embed_buckets(
+    lake: Lakehouse, buckets: Sequence[Bucket], args: BatchEmbed, progress: EmbedProgress
+) -> None:
     """Embed and write some buckets; each is one unit of work and of retry."""
     import ray
 
+    from ray_apps.embed_bucket import EmbedBucket
+
     rows = ray.data.from_items(
-        [{"bucket": bucket} for bucket in buckets], override_num_blocks=len(buckets)
+        [{"bucket": bucket.number, "size": bucket.size} for bucket in buckets],
+        override_num_blocks=len(buckets),
     )
+    room = ray.cluster_resources()
+    there = room.get("GPU", 0) if args.gpus else room["CPU"] / args.cpus_per_actor
     done = rows.map(
         EmbedBucket,
-        fn_constructor_kwargs={"lakehouse": lake.uri, "batch_id": batch.batch_id},
-        compute=ray.data.ActorPoolStrategy(size=min(args.actors, len(buckets))),
+        fn_constructor_args=(lake.uri, args.batch_id),
+        fn_constructor_kwargs={
+            "precision": args.precision,
+            "device": "cuda" if args.gpus else "cpu",
+            "memory_mb": args.memory_mb,
+            "carry": not args.full,
+        },
+        compute=ray.data.ActorPoolStrategy(
+            size=max(1, min(args.actors or math.floor(there), len(buckets)))
+        ),
         num_cpus=args.cpus_per_actor,
+        num_gpus=1 if args.gpus else 0,
     )
-    total = 0
-    for finished, row in enumerate(done.iter_rows(), start=1):
-        total += row["rows"]
-        print(  # noqa: T201
-            f"embed: bucket {finished} of {len(buckets)}, {total:,} users", flush=True
-        )
+    for told in done.iter_rows():
+        progress.count(told)
 
 
-class EmbedBucket:
-    """The actor: loads the model once, then turns buckets into files.
+def publish(
+    lake: Lakehouse,
+    batch: Batch,
+    plan: BucketPlan,
+    progress: EmbedProgress,
+    spread: Spread | None = None,
+) -> int:
+    """Audit what the records name, on the cluster where there is one, and commit it."""
+    records = plan.records()
+    files = [name for number in sorted(records) for name in records[number].files]
+    whole = complete(plan.buckets, progress.aside)
+    return publish_files(lake, EMBEDDINGS, files, batch, checks=[whole], spread=spread)
 
-    May be repeated: the same bucket gives the same file, put in place in one step.
-    """
 
-    def __init__(self, lakehouse: str, batch_id: str) -> None:
-        from models.layout import FeatureLayout
-        from models.predictor import UserPredictor
+def complete(buckets: Sequence[Bucket], aside: Mapping[int, str]) -> Check:
+    """Whether the users of buckets that were set aside are too many, by the contract's bounds."""
+    bound = next(item for item in contract(EMBEDDINGS).live_checks if item.check == "complete")
+    users = sum(bucket.rows for bucket in buckets)
+    lost = sum(bucket.rows for bucket in buckets if bucket.number in aside)
+    level, success = level_of(lost / max(users, 1), bound.warn, bound.fail, below=False)
+    return Check(
+        check="live.complete",
+        expectation=bound.name,
+        column=None,
+        level=level,
+        success=success,
+        expected=bounds_said(bound.warn, bound.fail, below=False),
+        observed=f"{lost:,} of {users:,} users are in {len(aside):,} buckets that were set aside",
+        unexpected_count=lost,
+        examples=[],
+        worst=[f"bucket {number}: {aside[number]}" for number in sorted(aside)[:SHOWN]],
+    )
 
-        self.lake = Lakehouse(lakehouse)
-        self.batch = self.lake.batches.to_write(batch_id)
-        layout = FeatureLayout.model_validate_json(self.batch.layout or "")
-        self.predictor = UserPredictor(self.batch.model_uri or "", layout)
-        self.features = self.lake.dataset("user_features", self.batch)
 
-    def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
-        """Embed one bucket.
-
-        Args:
-            row: ``bucket``, its number.
-
-        Returns:
-            ``bucket`` and ``rows``, how many users it has.
-        """
-        bucket = int(row["bucket"])
-        place = f"{self.lake.table_uri(TABLE)}/{bucket_file(self.batch, bucket)}"
-        schema = contract(TABLE).arrow_schema
-        rows = 0
-        columns = ["user_id", "bucket", "as_of", "features", "present"]
-        of_bucket = self.features.to_batches(
-            columns=columns, filter=pc.field("bucket") == bucket, batch_size=ROWS_AT_ONCE
-        )
-        with self.lake.whole_file(place) as file, pq.ParquetWriter(file, schema) as writer:
-            for batch in of_bucket:
-                if batch.num_rows:
-                    writer.write_batch(self.embed(batch))
-                    rows += batch.num_rows
-        return {"bucket": bucket, "rows": rows}
-
-    def embed(self, rows: pa.RecordBatch) -> pa.RecordBatch:
-        """Feature rows to rows of ``user_embeddings``."""
-        features, present = matrix(rows["features"]), matrix(rows["present"])
-        count = rows.num_rows
-        columns = {
-            "batch_id": pa.array([self.batch.batch_id] * count),
-            "user_id": rows["user_id"],
-            "bucket": rows["bucket"],
-            "as_of": rows["as_of"].cast(pa.timestamp("us", tz="UTC")),
-            "embedding": list_column(self.predictor.embed(features, present)),
-            "source": pa.array(["batch"] * count),
-            "status": pa.array(self.predictor.status(present).tolist()),
-        }
-        schema = contract(TABLE).arrow_schema
-        return pa.RecordBatch.from_arrays([columns[name] for name in schema.names], schema=schema)
+def _say(line: str) -> None:
+    print(line, flush=True)  # noqa: T201
 
 
 if __name__ == "__main__":

@@ -23,6 +23,13 @@ ARROW_TYPES = {
 WIDER = {pa.int32(): pa.int64(), pa.float32(): pa.float64()}
 
 
+def same_values(one: pa.DataType, other: pa.DataType) -> bool:
+    """Whether two types hold the same values, but for what may be null within lists."""
+    if pa.types.is_list(one) and pa.types.is_list(other):
+        return same_values(one.value_type, other.value_type)
+    return one.equals(other)
+
+
 def widens(narrow: pa.DataType, wide: pa.DataType) -> bool:
     """Whether every value of the first type is one of the second."""
     if pa.types.is_list(narrow) and pa.types.is_list(wide):
@@ -41,6 +48,15 @@ def list_column(matrix: np.ndarray) -> pa.ListArray:
     offsets = pa.array(np.arange(0, rows * width + 1, width, dtype=np.int32))
     flat = pa.array(np.ascontiguousarray(matrix, np.float32).reshape(-1))
     return pa.ListArray.from_arrays(offsets, flat)
+
+
+def filled(column: pa.ListArray) -> pa.ListArray:
+    """The same lists in a type whose numbers are never null, where none is; no number is copied."""
+    lists = column.type
+    if column.null_count or column.values.null_count or not lists.value_field.nullable:
+        return column
+    kind = pa.list_(pa.field(lists.value_field.name, lists.value_type, nullable=False))
+    return pa.ListArray.from_arrays(column.offsets, column.values, type=kind)
 
 
 def matrix(column: pa.ListArray | pa.ChunkedArray) -> np.ndarray:

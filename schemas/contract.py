@@ -23,7 +23,7 @@ from open_data_contract_standard.model import (
     SchemaProperty,
 )
 
-from schemas.arrow import ARROW_TYPES, widens
+from schemas.arrow import ARROW_TYPES, same_values, widens
 from schemas.errors import ContractError
 
 if TYPE_CHECKING:
@@ -206,7 +206,7 @@ class Contract:
             for name in schema.names
             if name not in self.column_names
         ]
-        return found + self._mistyped(schema, pa.DataType.equals)
+        return found + self._mistyped(schema, same_values)
 
     def check(self, schema: pa.Schema) -> None:
         """Raise ContractError, listing all discrepancies at once, unless new rows fit exactly."""

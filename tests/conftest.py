@@ -357,6 +357,7 @@ def _live_batch(
             "embedding": list_column(padded(unit(users), SIZE)),
             "source": ["batch"] * len(users),
             "status": ["established"] * len(users),
+            "fingerprint": [0] * len(users),
         },
     }
     for table, values in columns.items():

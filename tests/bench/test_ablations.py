@@ -62,6 +62,7 @@ def _tables(batch_id: str, layout: FeatureLayout, tracks: pa.Table):
         "present": list_column(present),
     }
     since = {"played_between": [[]] * USERS, "decayed_plays": [[]] * USERS}
+    since["fingerprint"] = [0] * USERS
     yield "user_features", pa.table({**users, **since})
     example = {
         "validation": [user % 10 == 0 for user in range(USERS)],

@@ -23,7 +23,7 @@ from lakehouse.storage import Lakehouse
 from models.checkpoint import save_model
 from models.layout import FeatureLayout
 from models.user_model import UserModel, UserModelConfig
-from ray_apps.batch_embed import EmbedBucket, bucket_file
+from ray_apps.embed_bucket import EmbedBucket
 from tasteprint.opening import open_batch
 
 # Two batches are built before the first test; with other work beside it that takes minutes.
@@ -83,8 +83,8 @@ def build(lake: Lakehouse, seed: int, holdout_days: float) -> str:
     embed = EmbedBucket(lake.uri, batch_id)
     buckets = pc.unique(lake.read("user_features", batch)["bucket"]).to_pylist()
     for bucket in buckets:
-        embed({"bucket": bucket})
-    files = [bucket_file(batch, bucket) for bucket in buckets]
+        embed({"bucket": bucket, "size": 0})
+    files = [embed.plan.file(bucket) for bucket in buckets]
     publish_files(lake, "user_embeddings", files, batch)
     return batch_id
 

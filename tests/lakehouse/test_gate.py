@@ -1,3 +1,4 @@
+import pickle
 from datetime import UTC, datetime
 
 import numpy as np
@@ -139,13 +140,52 @@ def test_sparks_engine_gives_the_same_verdict_on_all_faults_at_once(
     assert len(broken(by_spark)) == 8
 
 
+def test_files_that_do_not_fit_into_memory_at_once_are_checked_one_after_the_other(
+    lake, tmp_path, track_vectors, monkeypatch
+):
+    rows = with_number(replaced(track_vectors(), 4, vector=None), float("nan"))
+    rows = replaced(rows, 5, source="hearsay")
+    parts = []
+    for number, start in enumerate(range(0, len(rows), 2)):
+        (tmp_path / f"{number}").mkdir()
+        parts.append(staged(tmp_path / f"{number}", rows.slice(start, 2)))
+    whole = gate.audit(lake, "track_vectors", "r", parts, spark=None)
+    monkeypatch.setattr(gate, "ROWS_IN_MEMORY", 3)
+    by_parts = gate.audit(lake, "track_vectors", "r", parts, spark=None)
+    told = [
+        [(c.check, c.success, c.observed, c.unexpected_count, sorted(c.worst)) for c in v.checks]
+        for v in (whole, by_parts)
+    ]
+    assert told[0] == told[1]
+    assert len(broken(by_parts)) > 1
+
+
+def test_parts_may_be_checked_elsewhere(lake, tmp_path, track_vectors, monkeypatch):
+    rows = with_number(track_vectors(), float("nan"))
+    parts = []
+    for number in range(3):
+        (tmp_path / f"{number}").mkdir()
+        parts.append(staged(tmp_path / f"{number}", rows.slice(2 * number, 2)))
+    whole = gate.audit(lake, "track_vectors", "r", parts, spark=None)
+    given = []
+
+    def elsewhere(work, parts):
+        given.extend(parts)
+        return [pickle.loads(pickle.dumps(work))(part) for part in parts]  # noqa: S301 - as Ray
+
+    monkeypatch.setattr(gate, "ROWS_AT_ONCE", 2)
+    spread = gate.audit(lake, "track_vectors", "r", parts, spark=None, spread=elsewhere)
+    assert len(given) == 3
+    assert spread == whole
+
+
 @pytest.mark.spark
 def test_both_engines_see_the_same_scalars(spark, tmp_path, track_vectors):
     rows = with_number(replaced(track_vectors(), 4, vector=None), float("nan"))
     rows = replaced(replaced(rows, 3, vector=[1.0, None]), 5, vector=[float("inf")])
     frame = spark.read.parquet(staged(tmp_path, rows))
     by_spark = gate.spark_scalars(frame, "track_vectors").toPandas()
-    by_pandas = gate.pandas_scalars(rows.to_batches(), "track_vectors")
+    by_pandas = gate.pandas_scalars(rows.to_batches(), rows.schema, "track_vectors")
     assert list(by_spark) == list(by_pandas)
     for column in by_pandas:
         theirs, ours = by_spark[column], by_pandas[column]

@@ -46,6 +46,7 @@ class Listeners:
         values = np.hstack([self.taste, self.amounts, country, np.ones((self.count, more))])
         bits = np.ones((self.count, 3 + (more > 0)))
         since = {"played_between": [[]] * self.count, "decayed_plays": [[]] * self.count}
+        since["fingerprint"] = [0] * self.count
         rows = {"features": list_column(values), "present": list_column(bits), **since}
         return self._table("user_features", as_of, **rows)
 
@@ -59,6 +60,7 @@ class Listeners:
             embedding=list_column(chosen),
             source=["batch"] * self.count,
             status=["established"] * self.count,
+            fingerprint=[0] * self.count,
         )
 
     def _table(self, name: str, as_of: datetime, **columns) -> pa.Table:

@@ -31,6 +31,7 @@ def embeddings(ids: list[str], seed: int = 0, **changes) -> pa.Table:
         "embedding": list_column(vectors),
         "source": ["batch"] * len(ids),
         "status": ["established"] * len(ids),
+        "fingerprint": [0] * len(ids),
     }
     return pa.table(columns | changes)
 
@@ -42,7 +43,7 @@ def features(ids: list[str], values: list, present: list) -> pa.Table:
     table = table.append_column("present", pa.array(present, vectors))
     for name, kind in (("played_between", pa.int64()), ("decayed_plays", pa.float64())):
         table = table.append_column(name, pa.array([[]] * len(ids), pa.list_(kind)))
-    return table
+    return table.append_column("fingerprint", pa.array([0] * len(ids), pa.int64()))
 
 
 def profiled(rows: pa.Table, expected: int | None = None, table: str = "user_embeddings"):

@@ -3,7 +3,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from lakehouse import publish
-from lakehouse.publish import publish_files, publish_frame, write_file
+from lakehouse.files import write_file
+from lakehouse.publish import publish_files, publish_frame
 from schemas.errors import BatchError, GateError
 
 TABLE = "track_vectors"

@@ -5,7 +5,7 @@ from numpy.testing import assert_allclose
 
 from models.checkpoint import save_model
 from models.layout import VECTOR_SIZE, build_layout
-from models.predictor import UserPredictor
+from models.predictor import COPIES, UserPredictor
 
 
 @pytest.fixture
@@ -39,6 +39,54 @@ def test_many_rows_are_embedded_as_one_is(predictor, feature_rows):
 def test_no_rows_give_no_vectors(predictor, layout):
     empty = np.zeros((0, layout.width), np.float32)
     assert predictor.embed(empty, np.zeros((0, len(layout.groups)), np.float32)).shape == (0, 128)
+
+
+def test_how_many_are_computed_at_once_changes_no_vector(predictor, feature_rows):
+    features, present = (part.numpy() for part in feature_rows(*[{"taste_7d", "creators"}] * 70))
+    whole = predictor.embed(features, present)
+    for size in (1, 32, 69, 70):
+        predictor.rows_at_once = size
+        assert_allclose(predictor.embed(features, present), whole, atol=1e-6)
+
+
+def test_the_fastest_number_of_rows_within_memory_is_kept(predictor, feature_rows, layout):
+    features, present = (part.numpy() for part in feature_rows(*[{"taste_7d"}] * 300))
+    row = 4 * COPIES * layout.width  # bytes
+    speeds = predictor.choose_rows_at_once(features, present, memory=200 * row)
+    assert list(speeds) == [64, 128]
+    assert predictor.rows_at_once == max(speeds, key=speeds.get)
+    assert list(predictor.choose_rows_at_once(features, present, memory=5 * row)) == [5]
+
+
+def test_bfloat16_keeps_directions(tmp_path, model, feature_rows):
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for parameter in model.user_net.parameters():
+            parameter.add_(0.1 * torch.randn(parameter.shape, generator=generator))
+    save_model(model, str(tmp_path / "shaken"))
+    exact, rough = (
+        UserPredictor(str(tmp_path / "shaken"), precision=precision)
+        for precision in ("float32", "bfloat16")
+    )
+    features, present = (part.numpy() for part in feature_rows(*[{"taste_7d", "hour"}] * 20))
+    vectors = exact.embed(features, present)
+    close = rough.embed(features, present)
+    assert not np.array_equal(vectors, close)
+    assert_allclose((vectors * close).sum(axis=1), 1, atol=1e-4)
+    assert_allclose(np.linalg.norm(close, axis=1), 1, atol=1e-5)
+
+
+def test_memory_that_may_not_be_written_is_read_as_any_other(predictor, feature_rows):
+    features, present = (part.numpy() for part in feature_rows({"taste_7d"}))
+    expected = predictor.embed(features, present)
+    features.flags.writeable = False
+    assert_allclose(predictor.embed(features, present), expected)
+
+
+def test_rows_of_another_width_are_refused(predictor, layout):
+    narrow = np.zeros((2, layout.width - 1), np.float32)
+    with pytest.raises(ValueError, match=f"rows of {layout.width - 1} features"):
+        predictor.embed(narrow, np.zeros((2, len(layout.groups)), np.float32))
 
 
 def test_items_lie_on_the_users_sphere(predictor, feature_rows, layout):

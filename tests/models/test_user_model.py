@@ -8,7 +8,9 @@ from models.codebook import ITEM_SIZE
 from models.layout import INTERESTS, VECTOR_SIZE
 from models.user_model import (
     INTERESTS_START,
+    SIZE,
     USER_POPULARITY,
+    UserModel,
     UserModelConfig,
     reconstruction_loss,
 )
@@ -146,3 +148,16 @@ def test_a_good_reconstruction_costs_less_than_a_bad_one(feature_rows, layout, n
 def test_an_unknown_setting_is_an_error(layout):
     with pytest.raises(ValidationError, match="depth"):
         UserModelConfig(layout=layout, depth=3)
+
+
+def test_hidden_layers_may_be_many_and_a_side_car_may_say_one_width_alone(layout, feature_rows):
+    deep = UserModel(UserModelConfig(layout=layout, hidden=(16, 8))).eval()
+    assert [part.out_features for part in deep.user_net if isinstance(part, torch.nn.Linear)] == [
+        16,
+        8,
+        SIZE,
+    ]
+    assert deep.users(*feature_rows({"taste_7d"})).shape == (1, SIZE)
+    assert UserModelConfig.model_validate({"layout": layout, "hidden": 64}).hidden == (64,)
+    with pytest.raises(ValidationError):
+        UserModelConfig(layout=layout, hidden=())

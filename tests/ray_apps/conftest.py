@@ -2,15 +2,20 @@ from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
+import torch
 
 from jobs.cooccurrence import FOLDS
 from lakehouse.batches import BatchRegistry
 from lakehouse.storage import Lakehouse
-from models.checkpoint import save_codebook
+from models.checkpoint import save_codebook, save_model
 from models.codebook import fit_codebook
 from models.features import unit
+from models.fingerprint import fingerprints
 from models.layout import VECTOR_SIZE, build_layout
+from models.predictor import UserPredictor
+from models.user_model import UserModel, UserModelConfig
 from schemas.arrow import list_column
 from schemas.contract import contract
 
@@ -23,10 +28,11 @@ IDS = [f"t{number:02d}" for number in range(ITEMS)]
 class World:
     """A batch whose features are built, made by hand: who likes an item goes on to the next one."""
 
-    def __init__(self, folder: str, users: int = USERS) -> None:
+    def __init__(self, folder: str, users: int = USERS, *, by_bucket: bool = False) -> None:
         self.lake = Lakehouse(folder)
         self.registry = BatchRegistry(self.lake)
         self.layout = LAYOUT
+        self._by_bucket = by_bucket
         rng = np.random.default_rng(7)
         self.vectors = unit(rng.standard_normal((ITEMS, VECTOR_SIZE)).astype(np.float32))
         self.users = [f"u{number:02d}" for number in range(users)]
@@ -54,10 +60,46 @@ class World:
         return ["--lakehouse", self.lake.uri, "--batch-id", self.batch_id]
 
     def _append(self, table: str, rows: pa.Table) -> int:
-        self.lake.append(table, rows.select(contract(table).column_names))
+        whole = rows.select(contract(table).column_names)
+        cut = table == "user_features" and self._by_bucket
+        buckets = range(BUCKETS) if cut else ()
+        for part in [whole.filter(pc.field("bucket") == bucket) for bucket in buckets] or [whole]:
+            self.lake.append(table, part)
         return self.lake.open(table).version()
 
-    def _tables(self, batch_id: str):
+    def has_a_model(self) -> None:
+        """Leave a model where training would, that has learnt something."""
+        torch.manual_seed(3)
+        model = UserModel(UserModelConfig(layout=self.layout))
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter.add_(0.05 * torch.randn(parameter.shape))
+        uri = self.lake.model_uri(self.batch_id)
+        digest = save_model(model, uri)
+        self.registry.record(self.batch_id, model_uri=uri, model_sha256=digest)
+
+    def write_features(self, as_of: datetime = AS_OF) -> int:
+        """Put the features in place of those that the table has; returns the version."""
+        own = self.lake.open("user_features")
+        own.delete(f"batch_id = '{self.batch_id}'")
+        return self._append(
+            "user_features", dict(self._tables(self.batch_id, as_of))["user_features"]
+        )
+
+    def is_refreshed(self, users: list[str], features: np.ndarray, present: np.ndarray) -> None:
+        """Begin a refresh of the batch, and give it these features."""
+        self.registry.begin_refresh(self.batch_id, AS_OF + timedelta(days=1), {})
+        self.users, self.features, self.present = users, features, present
+        version = self.write_features(AS_OF + timedelta(days=1))
+        self.registry.record(self.batch_id, tables={"user_features": version})
+
+    def embeddings(self) -> dict[str, np.ndarray]:
+        """What the model makes of the users."""
+        predictor = UserPredictor(self.batch.model_uri, self.layout)
+        found = predictor.embed(self.features, self.present)
+        return dict(zip(self.users, found, strict=True))
+
+    def _tables(self, batch_id: str, as_of: datetime = AS_OF):
         def repeated(value, count: int) -> list:
             return [value] * count
 
@@ -75,13 +117,16 @@ class World:
         users = {
             "batch_id": repeated(batch_id, count),
             "user_id": self.users,
-            "bucket": [number % BUCKETS for number in range(count)],
-            "as_of": repeated(AS_OF, count),
+            "bucket": pa.array([int(user[1:]) % BUCKETS for user in self.users], pa.int32()),
+            "as_of": repeated(as_of, count),
             "features": list_column(self.features),
             "present": list_column(self.present),
         }
         since = {"played_between": repeated([], count), "decayed_plays": repeated([], count)}
-        yield "user_features", pa.table({**users, **since})
+        sums = {"fingerprint": fingerprints(self.features, self.present)}
+        yield "user_features", pa.table({**users, **since, **sums})
+        if as_of != AS_OF:
+            return
         example = {
             "as_of": repeated(AS_OF - timedelta(days=9), count),
             # A tenth, and not always those of the same item.

@@ -1,0 +1,184 @@
+"""What an embedding worker does with a bucket: read, embed, write, record.
+
+No vector leaves the process but into its file. The bucket is the unit of retry: one that cannot be
+read or embedded is tried again, then set aside with the reason, and the worker goes on.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from lakehouse.files import ROWS_IN_GROUP, table_file
+from lakehouse.storage import Lakehouse
+from models.layout import FeatureLayout
+from models.predictor import UserPredictor
+from ray_apps.ahead import ahead
+from ray_apps.bucket_plan import EMBEDDINGS, FEATURES, BucketPlan, Record
+from ray_apps.carried_vectors import WHOSE, CarriedVectors
+from ray_apps.embed_metrics import EmbedMetrics
+from schemas.arrow import list_column, matrix
+from schemas.contract import contract
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ray_apps.bucket_plan import Precision
+    from ray_apps.carried_vectors import Before
+
+COLUMNS = ["user_id", "bucket", "as_of", "features", "present", "fingerprint"]
+RETRIES = 1
+PAUSE = 0.5  # seconds before another attempt
+AHEAD = 1  # parts of a file that are read while one is embedded
+TRIED_ON = 8_192  # rows on which a worker finds how many it embeds at once
+READING = {"batch_size": ROWS_IN_GROUP, "batch_readahead": 1, "fragment_readahead": 1}
+MB = 2**20
+
+
+class EmbedBucket:
+    """Loads the model once, then turns buckets into files; what Ray Data calls an actor.
+
+    May be repeated, and by two processes at once: a bucket gives the same file, put in place in one
+    step.
+
+    Args:
+        lakehouse: its URI.
+        batch_id: the batch.
+        precision: of the large products.
+        device: where it computes.
+        memory_mb: what computing may take.
+        carry: whether vectors of users whose features are as before are kept.
+    """
+
+    def __init__(
+        self,
+        lakehouse: str,
+        batch_id: str,
+        *,
+        precision: Precision = "float32",
+        device: str = "cpu",
+        memory_mb: int = 256,
+        carry: bool = True,
+    ) -> None:
+        self.lake = Lakehouse(lakehouse)
+        self.batch = self.lake.batches.to_write(batch_id)
+        self.plan = BucketPlan(self.lake, self.batch, precision)
+        layout = FeatureLayout.model_validate_json(self.batch.layout or "")
+        uri = self.batch.model_uri or ""
+        self.predictor = UserPredictor(uri, layout, device=device, precision=precision)
+        self.speeds: dict[int, float] = {}
+        self._memory = memory_mb * MB
+        self._carried = CarriedVectors.of(self.lake, self.batch, precision) if carry else None
+        self._features = self.lake.dataset(FEATURES, self.batch)
+        self._metrics = EmbedMetrics(batch_id)
+
+    def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
+        """Embed one bucket.
+
+        Args:
+            row: ``bucket``, its number, and ``size``, bytes of its feature rows.
+
+        Returns:
+            ``bucket``; ``rows`` and ``embedded``, of users; ``read`` and ``written``, bytes;
+            ``seconds`` and ``core_seconds``, of all threads; ``retries``; and ``reason``, why it
+            is set aside, or nothing.
+        """
+        bucket, began, busy = int(row["bucket"]), time.perf_counter(), time.process_time()
+        record, reason, retries = self._embed_or_say_why(bucket)
+        told = {
+            **record.model_dump(include={"bucket", "rows", "embedded", "written"}),
+            "read": 0 if reason else int(row["size"]),
+            "seconds": time.perf_counter() - began,
+            "core_seconds": time.process_time() - busy,
+            "retries": retries,
+            "reason": reason,
+        }
+        self._metrics.count(told)
+        return told
+
+    def _embed_or_say_why(self, bucket: int) -> tuple[Record, str, int]:
+        """What came of a bucket, why it is set aside if it is, and how often it was retried."""
+        retries = 0
+        while True:
+            try:
+                return self.embed(bucket), "", retries
+            except Exception as error:  # noqa: BLE001 - whatever it is, the others can be embedded
+                if retries == RETRIES:
+                    return Record(bucket=bucket), f"{type(error).__name__}: {error}", retries
+            retries += 1
+            time.sleep(PAUSE)
+
+    def embed(self, bucket: int) -> Record:
+        """Read, embed, write and record a bucket.
+
+        Raises:
+            ValueError: a vector has another length, or is not finite.
+            OSError: a file cannot be read.
+        """
+        before = self._carried.open(bucket) if self._carried else None
+        if before is not None and before.files and before.same(self._parts(bucket, WHOSE)):
+            rows = before.rows.num_rows
+            record = Record(bucket=bucket, rows=rows, files=before.files)
+        else:
+            record = self._written(bucket, before)
+        self.plan.record(record)
+        return record
+
+    def _written(self, bucket: int, before: Before | None) -> Record:
+        name, embedded = self.plan.file(bucket), 0
+        with table_file(self.lake, EMBEDDINGS, name) as file:
+            for part in ahead(self._parts(bucket, COLUMNS), AHEAD):
+                rows, fresh = self._rows(part, before)
+                file.write(rows)
+                embedded += fresh
+        size = self.lake.filesystem.info(f"{self.lake.table_uri(EMBEDDINGS)}/{name}")["size"]
+        return Record(bucket=bucket, rows=file.rows, embedded=embedded, files=(name,), written=size)
+
+    def _parts(self, bucket: int, columns: list[str]) -> Iterator[pa.RecordBatch]:
+        """The feature rows of a bucket, a part at a time."""
+        own = pc.field("bucket") == bucket
+        # What passes a filter is copied by Arrow: none where files hold one bucket each.
+        chosen = None if self.plan.one_to_a_file else own
+        schema = self._features.schema
+        for fragment in self._features.get_fragments(filter=own):
+            parts = fragment.to_batches(schema=schema, columns=columns, filter=chosen, **READING)
+            yield from (part for part in parts if part.num_rows)
+
+    def _rows(self, part: pa.RecordBatch, before: Before | None) -> tuple[pa.Table, int]:
+        """Feature rows as rows of ``user_embeddings``, and how many of them were embedded."""
+        features, present = matrix(part["features"]), matrix(part["present"])
+        as_of = part["as_of"].cast(pa.timestamp("us", tz="UTC"))
+        fresh = len(features)
+        if before is None:
+            vectors = self._embed(features, present)
+        else:
+            place = before.find(part)
+            changed = place < 0
+            fresh = int(changed.sum())
+            vectors, as_of = before.at(place, as_of)
+            vectors[changed] = self._embed(features[changed], present[changed])
+        same = {"batch_id": self.batch.batch_id, "source": "batch"}
+        columns = {
+            **{name: pa.repeat(value, len(features)) for name, value in same.items()},
+            **{name: part[name] for name in ("user_id", "bucket", "fingerprint")},
+            "as_of": as_of,
+            "embedding": list_column(vectors),
+            "status": pa.array(self.predictor.status(present).tolist()),
+        }
+        schema = contract(EMBEDDINGS).arrow_schema
+        return pa.Table.from_arrays([columns[name] for name in schema.names], schema=schema), fresh
+
+    def _embed(self, features: np.ndarray, present: np.ndarray) -> np.ndarray:
+        """Vectors that may be published, (B, size)."""
+        if not self.speeds and len(features):
+            tried = features[:TRIED_ON], present[:TRIED_ON]
+            self.speeds = self.predictor.choose_rows_at_once(*tried, self._memory)
+        vectors = self.predictor.embed(features, present)
+        if not np.isfinite(vectors).all():
+            bad = int((~np.isfinite(vectors).all(axis=1)).sum())
+            raise ValueError(f"{bad:,} of {len(vectors):,} rows gave vectors that are not finite")
+        return vectors
