@@ -1,0 +1,1 @@
+//! Holds nothing: a package needs a source file.
