@@ -14,7 +14,8 @@ a process that dies leaves every batch readable, and the same command again goes
 No id is written anywhere on the way: Delta is given files and never a condition, which it would
 log, and its log keeps no ranges of personal columns (``Lakehouse.ensure``). A table that was made
 before that rule may name a person in its log for as long as a version of it is pinned, so there
-``forget`` refuses. What a person has added to sums stays: to item vectors and to the weights of
+``forget`` refuses. Exports in the lakehouse that held the people are removed; of those elsewhere
+nothing is known here. What a person has added to sums stays: to item vectors and to the weights of
 models, until those batches are retired.
 """
 
@@ -29,6 +30,8 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict
 
+from lakehouse.batch import READABLE
+from lakehouse.export_folders import needless_exports, remove_export
 from lakehouse.search import Search
 from lakehouse.suppression import erasure_key, subject
 from lakehouse.traces import erase_traces
@@ -142,6 +145,7 @@ def forget(
             state = _erase_from_versions(lake, table, ids, state)
     say("point the batches to what was made again")
     lake.batches.repin(state.versions)
+    _remove_exports(lake, say)
     say("erase from texts and reports")
     erase_traces(lake, ids)
     say("remove old files")
@@ -241,6 +245,16 @@ def _erase_from_batches(
     now = lake.open(table).version()
     versions = dict.fromkeys((batches[batch_id].tables[table] for batch_id in pinned), now)
     return _done(lake, state, table, {**versions, newest: now})
+
+
+def _remove_exports(lake: Lakehouse, say: Callable[[str], None]) -> None:
+    """Remove the exports of rows that no batch has any more, those with the people among them."""
+    batches = lake.batches.list()
+    readable = {batch.batch_id for batch in batches if batch.state in READABLE}
+    for place, batch_id in needless_exports(lake, batches, hours=0).items():
+        remove_export(lake, place)
+        again = f"; `tasteprint export {batch_id}` makes it again" if batch_id in readable else ""
+        say(f"removed {place}{again}")
 
 
 def _keep_receipts(lake: Lakehouse, state: Erasing, completed_at: datetime | None) -> None:

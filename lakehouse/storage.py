@@ -8,6 +8,7 @@
       models/BATCH/         weights and side-car
       checkpoints/BATCH/    states of a training that has not ended
       reports/RUN/          validation report
+      exports/BATCH/vN/     vectors as files for other programs
 """
 
 from __future__ import annotations

@@ -2,7 +2,8 @@
 
 What stays of a table: the files of its newest version, and of every version that a batch pins until
 it is retired. Of a retired batch nothing stays but its row in the registry, its steps and its
-report. A failed batch keeps everything, for an override may let it go on: retire it first.
+report; of exports those stay that hold the rows that a batch has. A failed batch keeps everything,
+for an override may let it go on: retire it first.
 
 A version of a table that is cut by batch holds the rows of every batch of its day. So that a batch
 does not keep the rows of others alive, those of retired ones are deleted from the newest version,
@@ -14,6 +15,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from lakehouse.export_folders import needless_exports, remove_export
 from lakehouse.versions import Files
 from schemas.contract import contract_names
 
@@ -80,6 +82,7 @@ def vacuum(
             sizes = _sizes(lake, f"{lake.uri}/{kind}/{batch_id}")
             place = f"{kind}/{batch_id}"
             removed.append(_remove(lake, place, sizes, sizes.keys(), dry_run=dry_run))
+    removed += _let_go_exports(lake, batches, retention_hours, dry_run=dry_run)
     return [part for part in removed if part.files]
 
 
@@ -165,6 +168,20 @@ def _needless(
     if retired and retention_hours:
         found |= {name for name in beyond(0) if _is_of(name, retired)}
     return found
+
+
+def _let_go_exports(
+    lake: Lakehouse, batches: Collection[Batch], hours: int, *, dry_run: bool
+) -> list[Removed]:
+    """Remove the exports of rows that no batch has any more."""
+    removed = []
+    for place in needless_exports(lake, batches, hours):
+        sizes = _sizes(lake, place)
+        if not dry_run:
+            remove_export(lake, place)
+        what = place.removeprefix(f"{lake.uri}/")
+        removed.append(Removed(what, len(sizes), sum(sizes.values())))
+    return removed
 
 
 def _remove(

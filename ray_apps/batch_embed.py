@@ -52,7 +52,8 @@ class BatchEmbed(Settings):
     batch_id: str
     """The batch, whose model is trained."""
     actors: int | None = None
-    """Processes that embed; as many as the cluster has room for now, if none is given."""
+    """Processes that embed; as many as there is room for now, if none is given. A cluster that
+    grows with its work needs the number."""
     cpus_per_actor: float = 1.0
     """CPUs of each, on as many threads."""
     gpus: bool = False
@@ -128,7 +129,7 @@ def embed_buckets(
         override_num_blocks=len(buckets),
     )
     room = ray.cluster_resources()
-    there = room.get("GPU", 0) if args.gpus else room["CPU"] / args.cpus_per_actor
+    there = room.get("GPU", 0) if args.gpus else room.get("CPU", 0) / args.cpus_per_actor
     done = rows.map(
         EmbedBucket,
         fn_constructor_args=(lake.uri, args.batch_id),

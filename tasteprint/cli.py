@@ -14,6 +14,7 @@ from tasteprint.consumers import Consumers
 from tasteprint.contracts import Contracts
 from tasteprint.doctor import Doctor
 from tasteprint.evaluate import Evaluate
+from tasteprint.export import Export
 from tasteprint.forget import Forget, Vacuum
 from tasteprint.gates import Gates
 from tasteprint.neighbors import Neighbors
@@ -43,6 +44,8 @@ class Tasteprint(Settings):
     """Say which batch a downstream model is trained on, and which it is ready for."""
     bridges: CliSubCommand[Bridges]
     """Let consumers that are trained on one batch read another."""
+    export: CliSubCommand[Export]
+    """Write vectors as files: Parquet, a memory map, an index."""
     gates: CliSubCommand[Gates]
     """See what the gates found, and overrule a check by name and reason."""
     neighbors: CliSubCommand[Neighbors]

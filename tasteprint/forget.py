@@ -28,7 +28,9 @@ class Forget(OnLakehouse):
     """Erase a person from every table, every batch, the quarantine and the history.
 
     No job may run meanwhile. What other people have in any batch stays as it is; files that still
-    name the person bring nobody back. If it is stopped, the same command again goes on.
+    name the person bring nobody back. Exports in the lakehouse that hold the person are removed, to
+    be made again; those elsewhere are yours to replace. If it is stopped, the same command again
+    goes on.
     """
 
     user_id: CliPositionalArg[str | None] = Field(default=None, description="Whom to forget.")
@@ -43,7 +45,7 @@ class Forget(OnLakehouse):
         if self.dry_run:
             self._survey(lake, user_ids)
             return
-        receipts = forget(lake, user_ids, lambda said: console.print(said, markup=False))
+        receipts = forget(lake, user_ids, _say)
         for receipt in receipts.values():
             found = ", ".join(f"{rows:,} of {name}" for name, rows in receipt.removed.items())
             said = f"rows removed: {found}" if found else "nothing was here; kept out from now on"
@@ -74,7 +76,7 @@ class Forget(OnLakehouse):
 
 
 class Vacuum(OnLakehouse):
-    """Remove retired batches, and old files that no batch pins.
+    """Remove retired batches, old files that no batch pins, and exports of rows that no batch has.
 
     A failed batch keeps everything: retire it first. Files that a batch under way has written stay.
     """
@@ -96,3 +98,7 @@ class Vacuum(OnLakehouse):
         for part in removed:
             table.add_row(part.what, f"{part.files:,}", f"{part.size / KIB:,.0f}")
         console.print(table)
+
+
+def _say(said: str) -> None:
+    console.print(said, markup=False, soft_wrap=True)

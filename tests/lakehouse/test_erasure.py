@@ -19,8 +19,12 @@ from lakehouse import erasure
 from lakehouse.batches import BatchRegistry
 from lakehouse.checks import Check, Verdict
 from lakehouse.erasure import forget, require_no_erasure, survey
+from lakehouse.export_folders import exports_of
+from lakehouse.exporting import export
+from lakehouse.exports import Export
 from lakehouse.gate import settled
 from lakehouse.report import write_report
+from lakehouse.side_car import Asked
 from lakehouse.storage import Lakehouse
 from lakehouse.suppression import suppressed
 from lakehouse.versions import Files
@@ -52,6 +56,8 @@ class World:
         self.building = self.batch("building")
         self.registry.promote(self.legacy)
         self.registry.promote(self.live)
+        for batch_id in (self.live, self.retired):
+            self.export(batch_id)
         self.registry.retire(self.retired)
         self.quote()
         self.leave_behind()
@@ -123,6 +129,11 @@ class World:
         metrics = {"neighbours": [{"user_id": GONE, "plays": "A", "neighbours": []}]}
         self.registry.record(self.legacy, metrics=json.dumps(metrics))
         write_report(self.lake, self.live)
+
+    def export(self, batch_id: str) -> str:
+        """Write the vectors of a batch as files; returns where."""
+        asked = Asked(formats=("parquet", "npy"))
+        return export(self.lake, self.registry.get(batch_id), asked)[0]
 
     def leave_behind(self) -> None:
         """What processes that died leave: staged rows, checkpoints, files that no commit names."""
@@ -242,6 +253,33 @@ def test_rows_of_others_stay_in_quarantine_and_texts_keep_the_rest(forgotten):
     assert check["worst"] == [f"{forgotten.live} / (erased)", "(erased) is gone"]
     (reason,) = forgotten.lake.open("overrides").to_pyarrow_table()["reason"].to_pylist()
     assert reason == "(erased) is a test user"
+
+
+def test_exports_that_held_the_user_are_removed_and_can_be_made_again_without(world):
+    said = []
+    assert GONE in Export.open(world.export(world.live)).users.ids.to_pylist()
+    forget(world.lake, [GONE], said.append)
+    assert exports_of(world.lake) == {}
+    told = [line for line in said if f"`tasteprint export {world.live}` makes it again" in line]
+    assert len(told) == 1
+    assert not any(f"export {world.retired}" in line for line in said)  # nobody can
+    again = Export.open(world.export(world.live))
+    assert sorted(again.users.ids.to_pylist()) == sorted(OTHERS)
+
+
+def test_exports_of_batches_that_never_held_the_user_stay(lake, two_spaces):
+    old, live = two_spaces()
+    rows = lake.read("user_embeddings", live)
+    lake.open("user_embeddings").delete(f"batch_id = '{live.batch_id}'")
+    lake.append("user_embeddings", rows.slice(1))
+    version = lake.open("user_embeddings").version()
+    live = lake.batches.record(live.batch_id, tables={"user_embeddings": version})
+    asked = Asked(formats=("npy",))
+    places = [export(lake, batch, asked)[0] for batch in (old, live)]
+    forget(lake, [rows["user_id"][0].as_py()])
+    assert list(exports_of(lake)) == [places[1]]
+    assert lake.batches.get("live").tables["user_embeddings"] > version
+    assert export(lake, lake.batches.get("live"), asked)[2] is False
 
 
 def test_versions_that_never_held_the_user_stay_pinned(built, forgotten):

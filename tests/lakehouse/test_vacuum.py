@@ -6,6 +6,9 @@ from pathlib import Path
 import pytest
 from deltalake import write_deltalake
 
+from lakehouse.export_folders import exports_of
+from lakehouse.exporting import export
+from lakehouse.side_car import Asked
 from lakehouse.vacuum import vacuum
 
 AS_OF = datetime(2026, 3, 1, tzinfo=UTC)
@@ -171,6 +174,27 @@ def test_a_model_stays_while_a_batch_that_was_made_again_with_it_is_not_retired(
     batches.retire(copy)
     vacuum(lake, retention_hours=0)
     assert not weights.exists()
+
+
+def test_exports_go_with_their_batch_or_when_it_has_other_rows(lake, two_spaces):
+    old, live = two_spaces()
+    asked = Asked(formats=("npy",))
+    places = [export(lake, batch, asked)[0] for batch in (old, live)]
+    rows = lake.read("user_embeddings", live)
+    lake.open("user_embeddings").delete(f"batch_id = '{live.batch_id}'")
+    lake.append("user_embeddings", rows)
+    version = lake.open("user_embeddings").version()
+    live = lake.batches.record(live.batch_id, tables={"user_embeddings": version})
+    refreshed, *_ = export(lake, live, asked)
+    lake.batches.retire(old.batch_id)
+    said = [part.what for part in vacuum(lake, dry_run=True)]
+    assert f"exports/{old.batch_id}/{Path(places[0]).name}" in said
+    assert all(Path(place, "users.npy").exists() for place in (*places, refreshed))
+    vacuum(lake)
+    assert sorted(exports_of(lake)) == sorted([places[1], refreshed])  # newer than a week
+    vacuum(lake, retention_hours=0)
+    assert list(exports_of(lake)) == [refreshed]
+    assert export(lake, lake.batches.get("live"), asked)[2] is False  # though its version moved
 
 
 def test_there_is_nothing_to_remove_twice(lake, opened):

@@ -30,6 +30,7 @@ def status(*argv: str) -> int:
         "consumers register",
         "consumers ready",
         "consumers remove",
+        "export",
         "gates",
         "gates show",
         "gates override",
