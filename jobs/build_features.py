@@ -82,7 +82,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     clock = StepClock(lake, "features")
     batch = lake.batches.to_write(args.batch_id)
     import_ahead()  # while Spark starts
-    with spark_session("build_features") as spark:
+    with spark_session("build_features", lake.uri) as spark:
         if batch.refresh is not None:
             args = args.model_copy(update={"cuts": 0})  # there is nothing to train
         blocks, compute = planned(spark, lake, batch, args)

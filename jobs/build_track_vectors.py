@@ -102,7 +102,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     clock = StepClock(lake, "track_vectors")
     batch = lake.batches.to_write(args.batch_id)
     import_ahead()  # while Spark starts
-    with spark_session("build_track_vectors") as spark:
+    with spark_session("build_track_vectors", lake.uri) as spark:
         own_id = F.lit(batch.batch_id)
         contexts = known_contexts(spark, lake, batch).persist(StorageLevel.DISK_ONLY)
         counting = args.counting(known_listens(spark, lake, batch))

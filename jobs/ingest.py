@@ -36,6 +36,7 @@ from jobs.suppress import without_erased
 from lakehouse.checks import Check, Verdict
 from lakehouse.erasure import require_no_erasure
 from lakehouse.gate import import_ahead, settled
+from lakehouse.lease import committing
 from lakehouse.publish import audit_staged, stage
 from lakehouse.quarantine import KIND_ENDS
 from lakehouse.report import write_report
@@ -77,7 +78,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     require_no_erasure(lake)
     clock = StepClock(lake, "ingest")
     import_ahead()  # while Spark starts
-    with spark_session("ingest") as spark:
+    with spark_session("ingest", lake.uri) as spark:
         judged, dropped = judge_all(spark, lake, delivery)
         tallies = {table: tally(frame) for table, frame in judged.items()}
         counts = {table: (found.good, found.bad) for table, found in tallies.items()}
@@ -183,14 +184,15 @@ def quarantine(
     lake.ensure("quarantine")
     refused = [bad_rows(judged[table], table, ingest_id) for table in judged if counts[table][1]]
     if refused:
-        (
-            reduce(DataFrame.unionByName, refused)
-            .write.format("delta")
-            .mode("append")
-            .option("txnAppId", f"quarantine/{ingest_id}")
-            .option("txnVersion", 1)
-            .save(lake.table_uri("quarantine"))
-        )
+        with committing(lake, "quarantine"):
+            (
+                reduce(DataFrame.unionByName, refused)
+                .write.format("delta")
+                .mode("append")
+                .option("txnAppId", f"quarantine/{ingest_id}")
+                .option("txnVersion", 1)
+                .save(lake.table_uri("quarantine"))
+            )
 
 
 def require_tolerable(lake: Lakehouse, ingest_id: str, tallies: Mapping[str, Tally]) -> None:
@@ -253,15 +255,16 @@ def merge(spark: SparkSession, lake: Lakehouse, table: str, rows: DataFrame) -> 
     from delta.tables import DeltaTable
 
     agreed = contract(table)
-    lake.ensure(table)
     same_key = " AND ".join(f"old.{name} = new.{name}" for name in agreed.key)
-    target = DeltaTable.forPath(spark, lake.table_uri(table)).alias("old")
-    change = target.merge(rows.alias("new"), same_key).whenNotMatchedInsertAll()
-    if table != "listens":
-        rest = [name for name in agreed.column_names if name not in agreed.key]
-        differs = " OR ".join(f"NOT (old.{name} <=> new.{name})" for name in rest)
-        change = change.whenMatchedUpdateAll(condition=differs)
-    change.execute()
+    with committing(lake, table):
+        lake.ensure(table)
+        target = DeltaTable.forPath(spark, lake.table_uri(table)).alias("old")
+        change = target.merge(rows.alias("new"), same_key).whenNotMatchedInsertAll()
+        if table != "listens":
+            rest = [name for name in agreed.column_names if name not in agreed.key]
+            differs = " OR ".join(f"NOT (old.{name} <=> new.{name})" for name in rest)
+            change = change.whenMatchedUpdateAll(condition=differs)
+        change.execute()
 
 
 if __name__ == "__main__":

@@ -6,7 +6,6 @@ import re
 from datetime import timedelta
 from typing import TYPE_CHECKING, cast
 
-import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 from pyspark.sql import Column, DataFrame, SparkSession, Window
@@ -35,6 +34,7 @@ from jobs.source import (
 )
 from schemas.contract import Column as ContractColumn
 from schemas.contract import contract
+from schemas.stores import filesystem_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -73,7 +73,8 @@ def _read_files(spark: SparkSession, files: list[str]) -> DataFrame:
 
 def _with_nanoseconds_as_times(frame: DataFrame, file: str) -> DataFrame:
     """Spark reads Parquet's nanosecond times as numbers; make times of them, in microseconds."""
-    with fsspec.open(file, "rb") as head:
+    filesystem, path = filesystem_of(file)
+    with filesystem.open(path) as head:
         schema = pq.read_schema(head)
     for field in schema:
         if pa.types.is_timestamp(field.type) and field.type.unit == "ns":

@@ -49,6 +49,7 @@ from jobs.source import (
 from jobs.suppress import without_erased
 from lakehouse.erasure import require_no_erasure
 from lakehouse.gate import import_ahead
+from lakehouse.lease import committing
 from lakehouse.quarantine import Choice, open_rows, replay_summary
 from lakehouse.steps import StepClock
 from lakehouse.storage import Lakehouse
@@ -97,7 +98,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     run_id = replay_id(source, rows["row_id"].to_pylist())
     clock = StepClock(lake, "replay")
     import_ahead()  # while Spark starts
-    with spark_session("replay") as spark:
+    with spark_session("replay", lake.uri) as spark:
         judged = judge_again(spark, lake, source, read_refused(spark, lake, rows), tables)
         tallies = {table: tally(frame) for table, frame in judged.items()}
         counts = {table: _counts(frame, tallies[table]) for table, frame in judged.items()}
@@ -263,16 +264,18 @@ def mark_replayed(
     from delta.tables import DeltaTable
 
     good = [frame.where(F.size(REASONS) == 0).select("row_id") for frame in judged]
-    (
-        DeltaTable.forPath(spark, lake.table_uri("quarantine"))
-        .alias("refused")
-        .merge(
-            reduce(DataFrame.union, good).alias("good"),
-            "refused.row_id = good.row_id AND refused.replayed_at IS NULL",
+    taken_in = {"replayed_at": F.current_timestamp(), "replayed_by": F.lit(run_id)}
+    with committing(lake, "quarantine"):
+        (
+            DeltaTable.forPath(spark, lake.table_uri("quarantine"))
+            .alias("refused")
+            .merge(
+                reduce(DataFrame.union, good).alias("good"),
+                "refused.row_id = good.row_id AND refused.replayed_at IS NULL",
+            )
+            .whenMatchedUpdate(set=taken_in)
+            .execute()
         )
-        .whenMatchedUpdate(set={"replayed_at": F.current_timestamp(), "replayed_by": F.lit(run_id)})
-        .execute()
-    )
 
 
 if __name__ == "__main__":

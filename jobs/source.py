@@ -30,7 +30,6 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
-import fsspec
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.json
@@ -48,9 +47,12 @@ from pydantic import (
 from schemas.contract import Column, contract, contract_names
 from schemas.errors import InputError
 from schemas.settings import complaints
+from schemas.stores import filesystem_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+
+    import fsspec
 
 # What a source may fill, in order of need.
 FILLED = ("items", "users", "onboarding", "listens", "playlists")
@@ -207,7 +209,7 @@ def check_source(source_file: str, data: str) -> Delivery:
         InputError: it cannot be used; the message lists everything that is wrong.
     """
     source = load_source(source_file)
-    filesystem, root = fsspec.core.url_to_fs(data)
+    filesystem, root = filesystem_of(data)
     if not filesystem.isdir(root):
         raise InputError(f"--data {data} is no folder")
     wrong: list[str] = []
@@ -215,7 +217,10 @@ def check_source(source_file: str, data: str) -> Delivery:
     for table, spec in source.tables.items():
         schema = pa.schema([])
         for pattern in [spec.files, *(join.files for join in spec.join)]:
-            files[pattern] = sorted(filesystem.glob(f"{root.rstrip('/')}/{pattern}"))
+            found = filesystem.glob(f"{root.rstrip('/')}/{pattern}")
+            files[pattern] = sorted(
+                filesystem.unstrip_protocol(name).removeprefix("file://") for name in found
+            )
             if not files[pattern]:
                 wrong.append(f"{table}: no file matches {pattern} in {data}")
                 continue
@@ -236,7 +241,8 @@ def load_source(source_file: str) -> Source:
         InputError: it is missing, no YAML, or says something that no source can say.
     """
     try:
-        with fsspec.open(source_file, "r") as file:
+        filesystem, path = filesystem_of(source_file)
+        with filesystem.open(path, "r") as file:
             source = Source.model_validate(yaml.safe_load(file))
     except OSError as error:
         raise InputError(f"the source file {source_file} cannot be read: {error}") from error

@@ -8,8 +8,11 @@ import time
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
+from fsspec.implementations.arrow import ArrowFSWrapper
 from fsspec.implementations.local import LocalFileSystem
 from pyarrow import fs
+
+from schemas.stores import filesystem_of, is_s3
 
 if TYPE_CHECKING:
     import pyarrow.dataset as ds
@@ -20,9 +23,11 @@ AFTERMATH = 0.1  # seconds
 
 
 def arrow_filesystem(filesystem: AbstractFileSystem) -> fs.FileSystem:
-    """A filesystem as Arrow's readers take it: its own for local files, as it is otherwise."""
+    """A filesystem as Arrow's readers take it: its own where it has one, as it is otherwise."""
     if isinstance(filesystem, LocalFileSystem):
         return fs.LocalFileSystem()
+    if isinstance(filesystem, ArrowFSWrapper):
+        return filesystem.fs
     _wait_for_readers()
     return fs.PyFileSystem(fs.FSSpecHandler(filesystem))
 
@@ -37,6 +42,10 @@ def delta_dataset(
     read one table and ended (https://github.com/apache/arrow/issues/34314).
     """
     where = urlsplit(table.table_uri)
+    if is_s3(table.table_uri):
+        filesystem, path = filesystem_of(table.table_uri)
+        below = fs.SubTreeFileSystem(path, arrow_filesystem(filesystem))
+        return table.to_pyarrow_dataset(filesystem=below, file_pruning_predicate=partitions)
     if where.scheme not in {"", "file"}:
         _wait_for_readers()
         return table.to_pyarrow_dataset(file_pruning_predicate=partitions)

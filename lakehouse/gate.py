@@ -76,7 +76,8 @@ def audit(
         ContractError: the files do not have the columns and types of the contract.
     """
     clock = StepClock(lake, f"gate of {table}")
-    staged = ds.dataset(list(files), format="parquet", filesystem=arrow_filesystem(lake.filesystem))
+    places = [lake.filesystem._strip_protocol(name) for name in files]  # noqa: SLF001 - as Arrow names them
+    staged = ds.dataset(places, format="parquet", filesystem=arrow_filesystem(lake.filesystem))
     contract(table).check(staged.schema)
     rows = staged.count_rows()
     engine = spark if rows > ROWS_IN_MEMORY else None

@@ -21,6 +21,7 @@ from deltalake.transaction import AddAction, RemoveAction
 
 from lakehouse.batches import BatchRegistry
 from lakehouse.gate import audit
+from lakehouse.lease import committing
 from lakehouse.report import write_report
 from schemas.contract import contract
 from schemas.errors import BatchError
@@ -48,7 +49,9 @@ def stage(lake: Lakehouse, table: str, frame: DataFrame, run_id: str) -> str:
 def audit_staged(lake: Lakehouse, table: str, run_id: str, spark: SparkSession) -> Verdict:
     """Check what a run has staged, and renew its report; raises nothing if the gate says no."""
     place = lake.staging_uri(run_id, table)
-    files = lake.filesystem.glob(f"{place}/*.parquet")
+    files = [
+        f"{place}/{name}" for name in sorted(_names(lake.filesystem.glob(f"{place}/*.parquet")))
+    ]
     verdict = audit(lake, table, run_id, files, spark)
     write_report(lake, run_id)
     return verdict
@@ -67,15 +70,16 @@ def publish_frame(lake: Lakehouse, table: str, frame: DataFrame, batch: Batch) -
     verdict = audit_staged(lake, table, batch.batch_id, spark)
     verdict.require(lake.report_uri(batch.batch_id))
     require_writable(lake, batch)
-    lake.ensure(table)
-    (
-        spark.read.parquet(place)
-        .write.format("delta")
-        .mode("overwrite")
-        .option("replaceWhere", f"batch_id = '{batch.batch_id}'")
-        .save(lake.table_uri(table))
-    )
-    _point(lake, table, batch, verdict)
+    with committing(lake, table):
+        lake.ensure(table)
+        (
+            spark.read.parquet(place)
+            .write.format("delta")
+            .mode("overwrite")
+            .option("replaceWhere", f"batch_id = '{batch.batch_id}'")
+            .save(lake.table_uri(table))
+        )
+        _point(lake, table, batch, verdict)
     lake.filesystem.rm(place, recursive=True)
     return verdict.rows
 

@@ -9,30 +9,29 @@
       checkpoints/BATCH/    states of a training that has not ended
       reports/RUN/          validation report
       exports/BATCH/vN/     vectors as files for other programs
+      leases/NAME.json      on an object store: who may commit to a table
 """
 
 from __future__ import annotations
 
-import os
 import uuid
-from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import fsspec
 import pyarrow as pa
 from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
 from deltalake.exceptions import TableNotFoundError
 from deltalake.schema import Field
-from fsspec.implementations.local import LocalFileSystem
 
 from lakehouse.arrow import delta_dataset
 from lakehouse.batches import BatchRegistry
+from lakehouse.lease import committing
 from schemas.contract import contract
 from schemas.errors import BatchError, InputError
+from schemas.stores import delta_options, filesystem_of, whole_file
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
+    from contextlib import AbstractContextManager
 
     import pyarrow.compute as pc
     import pyarrow.dataset as ds
@@ -40,6 +39,7 @@ if TYPE_CHECKING:
     from lakehouse.batch import Batch
     from schemas.contract import Contract
 
+RETRIES = 200  # of an append, which only others' commits get in the way of; one of them wins
 FOREVER = "interval 36500 days"
 TABLE_PROPERTIES = {
     # Both engines must be able to read and write every table.
@@ -48,7 +48,6 @@ TABLE_PROPERTIES = {
     "delta.logRetentionDuration": FOREVER,
     "delta.deletedFileRetentionDuration": FOREVER,
 }
-PARTIAL = ".partial"  # of names of files that are not whole yet
 NOT_IN_FILES = {"deletionVectors", "columnMapping"}  # features of Delta
 BATCH_ID = b"tasteprint.batch_id"  # in the schema's metadata of what was read
 
@@ -57,11 +56,12 @@ class Lakehouse:
     """The tables, models and reports under one URI.
 
     Args:
-        uri: a local folder, or any URI that fsspec and Delta both know (``s3://…``).
+        uri: a local folder, ``s3://BUCKET/PREFIX`` (``schemas.stores`` says where that is), or
+            another URI that fsspec and Delta both know.
     """
 
     def __init__(self, uri: str) -> None:
-        self.filesystem, path = fsspec.core.url_to_fs(uri)
+        self.filesystem, path = filesystem_of(uri)
         self.uri = self.filesystem.unstrip_protocol(path).removeprefix("file://").rstrip("/")
 
     @property
@@ -102,33 +102,9 @@ class Lakehouse:
                 "give another --lakehouse, or the right to write there"
             ) from error
 
-    @contextmanager
-    def whole_file(self, uri: str) -> Iterator[Any]:
-        """Open a file for writing that is there as a whole afterwards, or not at all.
-
-        Several processes may write the same file: the last one that ends wins. A local file is
-        written under another name, which a crash leaves behind, and renamed; an object store shows
-        nothing before an upload is complete.
-        """
-        self.filesystem.makedirs(uri.rsplit("/", 1)[0], exist_ok=True)
-        if isinstance(self.filesystem, LocalFileSystem):
-            aside = f"{uri}.{uuid.uuid4().hex}{PARTIAL}"
-            try:
-                with open(aside, "wb") as local:  # noqa: PTH123 - the path is a URI's
-                    yield local
-                os.replace(aside, uri)  # noqa: PTH105
-            except BaseException:
-                Path(aside).unlink(missing_ok=True)
-                raise
-            return
-        remote = self.filesystem.open(uri, "wb", autocommit=False)
-        try:
-            yield remote
-            remote.close()
-            remote.commit()
-        except BaseException:
-            remote.discard()
-            raise
+    def whole_file(self, uri: str) -> AbstractContextManager[Any]:
+        """Open a file for writing that is there as a whole afterwards, or not at all."""
+        return whole_file(uri)
 
     def write_text(self, uri: str, text: str) -> None:
         """Write a small file, as a whole or not at all."""
@@ -140,6 +116,10 @@ class Lakehouse:
 
         A column that the contract has gained since, which may then be null, is added to it.
         """
+        with committing(self, table):
+            return self._ensured(table)
+
+    def _ensured(self, table: str) -> DeltaTable:
         agreed = contract(table)
         by_batch = "batch_id" in agreed.key and len(agreed.key) > 1
         found = DeltaTable.create(
@@ -148,6 +128,7 @@ class Lakehouse:
             mode="ignore",
             partition_by=["batch_id"] if by_batch else None,
             configuration={**TABLE_PROPERTIES, **_statistics_property(agreed)},
+            storage_options=delta_options(self.uri),
         )
         gained = agreed.additions(pa.schema(found.schema().to_arrow()))
         if gained:
@@ -165,7 +146,7 @@ class Lakehouse:
             ContractError: the table does not fit its contract.
         """
         try:
-            found = DeltaTable(self.table_uri(table), version=version)
+            found = DeltaTable(self.table_uri(table), version, delta_options(self.uri))
         except TableNotFoundError as error:
             raise InputError(f"the lakehouse {self.uri} has no table {table}") from error
         contract(table).check_stored(pa.schema(found.schema().to_arrow()))
@@ -173,20 +154,23 @@ class Lakehouse:
 
     def exists(self, table: str) -> bool:
         """Whether the table has been made."""
-        return DeltaTable.is_deltatable(self.table_uri(table))
+        return DeltaTable.is_deltatable(self.table_uri(table), delta_options(self.uri))
 
     def append(self, table: str, rows: pa.Table, transaction: str | None = None) -> None:
         """Append rows in one commit; with a transaction name, a second time changes nothing."""
-        target = self.ensure(table)
-        if transaction is not None and target.transaction_version(transaction) is not None:
-            return
         names = [Transaction(app_id=transaction, version=1)] if transaction else None
-        write_deltalake(
-            target,
-            rows.cast(contract(table).arrow_schema),
-            mode="append",
-            commit_properties=CommitProperties(app_transactions=names, max_commit_retries=20),
-        )
+        with committing(self, table):
+            target = self._ensured(table)
+            if transaction is not None and target.transaction_version(transaction) is not None:
+                return
+            write_deltalake(
+                target,
+                rows.cast(contract(table).arrow_schema),
+                mode="append",
+                commit_properties=CommitProperties(
+                    app_transactions=names, max_commit_retries=RETRIES
+                ),
+            )
 
     def batch(self, batch: Batch | str) -> Batch:
         """The batch itself, or the one that is ``live``, ``legacy`` or has that id.

@@ -19,6 +19,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from deltalake.transaction import AddAction, RemoveAction
 
+from lakehouse.lease import committing
 from lakehouse.publish import add_action
 from schemas.contract import contract
 
@@ -58,7 +59,9 @@ class Files:
             *(self._remove(name) for name in sorted(there.difference(names))),
             *(self._add(name) for name in sorted(set(names) - there)),
         ]
-        if actions:
+        if not actions:
+            return
+        with committing(self._lake, self._table):
             target = self._lake.open(self._table)
             target.create_write_transaction(
                 actions,

@@ -7,11 +7,11 @@ import json
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
-import fsspec
 from safetensors.torch import load, save
 
 from models.codebook import Codebook
 from models.user_model import UserModel, UserModelConfig
+from schemas.stores import filesystem_of, whole_file
 
 if TYPE_CHECKING:
     from models.layout import FeatureLayout
@@ -35,18 +35,14 @@ def save_model(model: UserModel, uri: str, **about: Any) -> str:
         "libraries": {name: metadata.version(name) for name in LIBRARIES},
         **about,
     }
-    filesystem, folder = fsspec.core.url_to_fs(uri)
-    filesystem.makedirs(folder, exist_ok=True)
     for name, content in ((WEIGHTS, weights), (SIDE_CAR, json.dumps(side_car).encode())):
-        _write(filesystem, f"{folder}/{name}", content)
+        _write(f"{uri}/{name}", content)
     return digest
 
 
 def save_codebook(codebook: Codebook, uri: str) -> None:
     """Write a codebook to a folder, where its model will be."""
-    filesystem, folder = fsspec.core.url_to_fs(uri)
-    filesystem.makedirs(folder, exist_ok=True)
-    _write(filesystem, f"{folder}/{CODEBOOK}", save(codebook.state_dict()))
+    _write(f"{uri}/{CODEBOOK}", save(codebook.state_dict()))
 
 
 def load_codebook(uri: str) -> Codebook:
@@ -55,7 +51,7 @@ def load_codebook(uri: str) -> Codebook:
     Raises:
         ValueError: there is none.
     """
-    filesystem, folder = fsspec.core.url_to_fs(uri)
+    filesystem, folder = filesystem_of(uri)
     if not filesystem.exists(f"{folder}/{CODEBOOK}"):
         raise ValueError(
             f"{uri} has no {CODEBOOK}: run jobs/build_features.py for this batch first"
@@ -66,9 +62,9 @@ def load_codebook(uri: str) -> Codebook:
     return found
 
 
-def _write(filesystem: Any, path: str, content: bytes) -> None:
-    filesystem.pipe_file(f"{path}.partial", content)
-    filesystem.mv(f"{path}.partial", path)
+def _write(uri: str, content: bytes) -> None:
+    with whole_file(uri) as file:
+        file.write(content)
 
 
 def load_model(uri: str, layout: FeatureLayout | None = None) -> UserModel:
@@ -82,7 +78,7 @@ def load_model(uri: str, layout: FeatureLayout | None = None) -> UserModel:
         ValueError: the weights are not those the side-car speaks of, or are of another kind of
             model, or the layout is another; the message lists the differences.
     """
-    filesystem, folder = fsspec.core.url_to_fs(uri)
+    filesystem, folder = filesystem_of(uri)
     weights = filesystem.cat_file(f"{folder}/{WEIGHTS}")
     side_car = json.loads(filesystem.cat_file(f"{folder}/{SIDE_CAR}"))
     if hashlib.sha256(weights).hexdigest() != side_car["sha256"]:

@@ -12,7 +12,6 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import fsspec
 import numpy as np
 import torch
 from safetensors.torch import load, save
@@ -20,6 +19,7 @@ from torch import Tensor
 
 from models.early_stopping import EarlyStopping
 from models.progress import Progress
+from schemas.stores import filesystem_of
 
 if TYPE_CHECKING:
     from models.training import Trainer
@@ -78,7 +78,7 @@ def save_state(folder: str, trainer: Trainer, state: TrainingState) -> None:
         "best_epoch": best.epoch,
         "progress": state.progress.as_json(),
     }
-    filesystem, path = fsspec.core.url_to_fs(folder)
+    filesystem, path = filesystem_of(folder)
     filesystem.makedirs(path, exist_ok=True)
     filesystem.pipe_file(f"{path}/{TENSORS}", content)
     filesystem.pipe_file(f"{path}/{STATE}", json.dumps(numbers).encode())
@@ -117,7 +117,7 @@ def steps_of(folder: str) -> int | None:
 
 
 def _read(folder: str) -> tuple[dict[str, Any], bytes] | None:
-    filesystem, path = fsspec.core.url_to_fs(folder)
+    filesystem, path = filesystem_of(folder)
     try:
         numbers = json.loads(filesystem.cat_file(f"{path}/{STATE}"))
         content = filesystem.cat_file(f"{path}/{TENSORS}")

@@ -17,9 +17,8 @@ import uuid
 from importlib import metadata
 from typing import TYPE_CHECKING
 
-import fsspec
-
 from models.training_state import STATE, steps_of
+from schemas.stores import filesystem_of
 
 if TYPE_CHECKING:
     from lakehouse.batch import Batch
@@ -38,7 +37,7 @@ class Attempts:
     """
 
     def __init__(self, root: str, batch: Batch, training: TrainingConfig) -> None:
-        self.filesystem, path = fsspec.core.url_to_fs(root)
+        self.filesystem, path = filesystem_of(root)
         self._batch = f"{path.rstrip('/')}/{batch.batch_id}"
         self._run = f"{self._batch}/{_digest(batch, training)}"
 
@@ -46,6 +45,11 @@ class Attempts:
     def uri(self) -> str:
         """Folder of the attempts."""
         return self._uri(self._run)
+
+    @property
+    def place(self) -> str:
+        """The same folder as the filesystem names it."""
+        return self._run
 
     def newest(self) -> str | None:
         """URI of the whole checkpoint that is farthest on; None where there is none."""

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from fsspec.implementations.local import LocalFileSystem
+
+from lakehouse.arrow import arrow_filesystem
 from lakehouse.space import one_space
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from fsspec import AbstractFileSystem
+    from pyarrow import fs
     from ray.data import Dataset
 
     from lakehouse.batch import Batch
@@ -33,7 +38,16 @@ def read(
 
     files = lake.files(table, lake.batch(batch))
     wanted = sorted({*columns, "batch_id"}) if columns else None
-    return ray.data.read_parquet(files, columns=wanted)  # Spark names the batch in the path alone
+    # Spark names the batch in the path alone.
+    return ray.data.read_parquet(files, filesystem=ray_filesystem(lake.filesystem), columns=wanted)
+
+
+def ray_filesystem(filesystem: AbstractFileSystem) -> fs.FileSystem | None:
+    """What Ray reads and writes files with; None for those of this machine, which it knows.
+
+    It travels to the workers without credentials: each finds its own, as Arrow does.
+    """
+    return None if isinstance(filesystem, LocalFileSystem) else arrow_filesystem(filesystem)
 
 
 def join(left: Dataset, right: Dataset, on: str, partitions: int = 8) -> Dataset:

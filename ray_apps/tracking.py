@@ -7,7 +7,7 @@ import os
 import tempfile
 from typing import Any
 
-import fsspec
+from schemas.stores import filesystem_of
 
 EXPERIMENT = "tasteprint"
 
@@ -43,6 +43,6 @@ def track(batch_id: str, training: dict[str, Any], told: dict[str, Any], model_u
             mlflow.log_metrics(measured, step=int(measured.pop("epoch")))
         mlflow.log_metric("share", told["share"])
         with tempfile.TemporaryDirectory() as folder:
-            filesystem, path = fsspec.core.url_to_fs(model_uri)
+            filesystem, path = filesystem_of(model_uri)
             filesystem.get(f"{path}/", f"{folder}/", recursive=True)
             mlflow.log_artifacts(folder, "model")

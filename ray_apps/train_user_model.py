@@ -28,6 +28,7 @@ from lakehouse.storage import Lakehouse
 from models.training import TrainingConfig
 from ray_apps.attempts import Attempts
 from ray_apps.session import ray_session
+from ray_apps.tables import ray_filesystem
 from ray_apps.tracking import track, tracking_wanted
 from schemas.errors import BatchError, entry_point
 from schemas.settings import Settings
@@ -124,7 +125,8 @@ def fit(lake: Lakehouse, batch: Batch, args: TrainUserModel, attempts: Attempts)
         ),
         run_config=RunConfig(
             name=name,
-            storage_path=attempts.uri,
+            storage_path=attempts.place,
+            storage_filesystem=ray_filesystem(attempts.filesystem),
             checkpoint_config=CheckpointConfig(num_to_keep=KEPT_CHECKPOINTS),
             failure_config=FailureConfig(max_failures=args.max_failures),
             logging_config=LoggingConfig(log_level="WARNING"),
@@ -142,7 +144,9 @@ def training_rows(lake: Lakehouse, batch: Batch) -> Dataset:
     from ray.data.expressions import col
 
     files = lake.files("training_examples", batch)
-    return ray.data.read_parquet(files, shuffle="files").filter(expr=~col("validation"))
+    store = ray_filesystem(lake.filesystem)
+    rows = ray.data.read_parquet(files, filesystem=store, shuffle="files")
+    return rows.filter(expr=~col("validation"))
 
 
 def steps_per_epoch(lake: Lakehouse, batch: Batch, batch_size: int) -> int:

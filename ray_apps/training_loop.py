@@ -32,7 +32,9 @@ from models.validation import held_out_aucs, held_out_users, settle, validation_
 from ray_apps.examples import Items, validation_examples
 from ray_apps.feed import Feed
 from ray_apps.surroundings import Surroundings
+from ray_apps.tables import ray_filesystem
 from schemas.errors import BatchError
+from schemas.stores import filesystem_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -61,7 +63,10 @@ def worker(config: dict[str, Any]) -> None:
 
 def _handed_over(uri: str | None) -> train.Checkpoint | None:
     """The checkpoint of an attempt whose driver died."""
-    return None if uri is None else train.Checkpoint(uri)
+    if uri is None:
+        return None
+    filesystem, path = filesystem_of(uri)
+    return train.Checkpoint(path, ray_filesystem(filesystem))
 
 
 class TrainingLoop:

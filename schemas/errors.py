@@ -41,6 +41,12 @@ class BatchError(TasteprintError):
     exit_status = 4
 
 
+class LeaseError(TasteprintError):
+    """Somebody else may commit to a table now, or did while we thought that we might."""
+
+    exit_status = 5
+
+
 class MixedBatchesError(BatchError):
     """Vectors of two batches, which are two spaces, were about to meet; the message names both."""
 

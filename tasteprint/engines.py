@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from schemas.errors import GateError, InputError
+from schemas.stores import DELTA_PACKAGE, HADOOP_AWS, is_s3
 from tasteprint.opening import ROOT
 from tasteprint.steps import StepError, run_step
 
@@ -32,7 +33,10 @@ def spark_step(
 ) -> Step:
     """A step that ``spark-submit`` starts, with these more arguments."""
     submit = str(Path(sys.executable).with_name("spark-submit"))
-    conf = ["--properties-file", str(ROOT / "spark.conf"), *shlex.split(spark_submit)]
+    conf = ["--properties-file", str(ROOT / "spark.conf")]
+    if any(map(is_s3, arguments)):
+        conf += ["--packages", f"{DELTA_PACKAGE},{HADOOP_AWS}"]
+    conf += shlex.split(spark_submit)
     return Step(name, title, [submit, *conf, str(ROOT / f"jobs/{job}.py"), *arguments])
 
 

@@ -37,6 +37,7 @@ FOR_TESTS = {
 
 BIN = Path(sys.executable).parent
 PATIENCE = 300  # seconds for a run on a busy machine
+BUCKET = "lakes"
 MARK = "TASTEPRINT_TEST_RUN"
 MOMENT = datetime(2026, 3, 1, tzinfo=UTC)
 GENRES = 5
@@ -82,7 +83,7 @@ def shared_session(spark):
     """
 
     @contextmanager
-    def held(_name):
+    def held(_name, _lakehouse=""):
         try:
             yield spark
         finally:
@@ -93,7 +94,48 @@ def shared_session(spark):
 
 
 @pytest.fixture(scope="session")
-def ray_cluster():
+def s3_store():
+    """An empty S3 store on loopback, which the environment of the run leads to from now on."""
+    pytest.importorskip("moto", reason="moto is not installed: uv pip install 'tasteprint[dev]'")
+    server = subprocess.Popen(
+        [sys.executable, str(ROOT / "tests/s3_server.py")],
+        stdin=subprocess.PIPE,  # it ends with us, however we end
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    port = server.stdout.readline().strip()
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [name for name in os.environ if name.startswith("AWS_")]:
+            patch.delenv(name)
+        patch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{port}")
+        patch.setenv("AWS_ACCESS_KEY_ID", "tests")
+        patch.setenv("AWS_SECRET_ACCESS_KEY", uuid.uuid4().hex)
+        patch.setenv("AWS_REGION", "eu-north-1")
+        patch.setenv("AWS_EC2_METADATA_DISABLED", "true")  # nobody shall ask for a role
+        from schemas.s3 import S3FileSystem
+
+        store = S3FileSystem()
+        where = {"LocationConstraint": "eu-north-1"}
+        store.client.create_bucket(Bucket=BUCKET, CreateBucketConfiguration=where)
+        yield store
+    server.stdin.close()
+    server.wait()
+
+
+@pytest.fixture
+def s3_uri(s3_store) -> str:
+    """A prefix of its own in the S3 store."""
+    return s3_store.unstrip_protocol(f"{BUCKET}/{uuid.uuid4().hex}")
+
+
+@pytest.fixture
+def remote_lake(s3_uri) -> Lakehouse:
+    """A lakehouse in the S3 store."""
+    return Lakehouse(f"{s3_uri}/lake")
+
+
+@pytest.fixture(scope="session")
+def ray_cluster(s3_store):  # noqa: ARG001 - its environment goes with the workers
     """The one Ray cluster of the run."""
     import ray
 

@@ -1,3 +1,4 @@
+import uuid
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -373,3 +374,18 @@ def test_newcomers_of_the_histories_begin_within_the_days_that_are_held_out():
 def test_real_data_fits_its_source_file(name, shared_data):
     delivery = check_source(str(ROOT / "sources" / f"{name}.yaml"), str(shared_data(name)))
     assert delivery.ingest_id.startswith(f"ingest-{name}-")
+
+
+def test_files_in_an_object_store_are_named_by_their_uris(new_shop, good_play, tmp_path, s3_store):
+    shop = new_shop(tmp_path / "shop")
+    shop.put("items.csv", [{"sku": "t0", "title": "Blue"}])
+    shop.put("plays.csv", [good_play(0)])
+    there = s3_store.unstrip_protocol(f"lakes/{uuid.uuid4().hex}")
+    for file in shop.data.iterdir():
+        s3_store.pipe_file(f"{there}/{file.name}", file.read_bytes())
+    delivery = check_source(str(shop.source), there)
+    assert delivery.files == {
+        "items.csv": [f"{there}/items.csv"],
+        "plays*.csv": [f"{there}/plays.csv"],
+    }
+    assert check_source(str(shop.source), there).ingest_id == delivery.ingest_id

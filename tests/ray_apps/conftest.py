@@ -1,3 +1,4 @@
+import uuid
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
@@ -149,3 +150,9 @@ def new_world(tmp_path_factory):
 @pytest.fixture(scope="module")
 def world(new_world) -> World:
     return new_world()
+
+
+@pytest.fixture(scope="module")
+def remote_world(s3_store) -> World:
+    """The same batch, in the S3 store."""
+    return World(s3_store.unstrip_protocol(f"lakes/{uuid.uuid4().hex}/lake"))

@@ -6,9 +6,17 @@ import pytest
 from models.early_stopping import EarlyStopping
 from models.progress import Progress
 from models.training import Trainer, TrainingConfig
-from models.training_state import STATE, TENSORS, TrainingState, random_state, save_state
+from models.training_state import (
+    STATE,
+    TENSORS,
+    TrainingState,
+    random_state,
+    save_state,
+    steps_of,
+)
 from models.user_model import UserModel, UserModelConfig
 from ray_apps.attempts import Attempts
+from ray_apps.training_loop import _handed_over
 
 SETTINGS = TrainingConfig(epochs=2)
 
@@ -23,15 +31,19 @@ def save(world, attempts):
     """Writes a checkpoint of so many steps, where Ray Train would; returns its folder."""
 
     def write(steps: int, attempt: str = "first") -> Path:
-        model = UserModel(UserModelConfig(layout=world.layout))
-        trainer = Trainer(model, model, SETTINGS, 10)
-        trainer.steps = steps
-        folder = Path(attempts.uri) / attempt / f"checkpoint-{steps}"
-        state = TrainingState(Progress(), EarlyStopping(0), [random_state(trainer.rng)])
-        save_state(str(folder), trainer, state)
-        return folder
+        return Path(_saved(world, attempts, steps, attempt))
 
     return write
+
+
+def _saved(world, attempts: Attempts, steps: int, attempt: str) -> str:
+    model = UserModel(UserModelConfig(layout=world.layout))
+    trainer = Trainer(model, model, SETTINGS, 10)
+    trainer.steps = steps
+    folder = f"{attempts.uri}/{attempt}/checkpoint-{steps}"
+    state = TrainingState(Progress(), EarlyStopping(0), [random_state(trainer.rng)])
+    save_state(folder, trainer, state)
+    return folder
 
 
 def test_the_first_attempt_begins_at_the_beginning(attempts):
@@ -87,3 +99,15 @@ def test_what_is_forgotten_is_of_this_batch_alone(attempts, save, tmp_path):
 def test_a_side_car_can_be_read_by_a_person(save):
     told = json.loads((save(3) / STATE).read_text())
     assert told["steps"] == 3
+
+
+def test_checkpoints_in_an_object_store_are_found_and_handed_to_the_workers(world, s3_uri):
+    attempts = Attempts(s3_uri, world.batch, SETTINGS)
+    _saved(world, attempts, 3, "first")
+    farthest = _saved(world, attempts, 8, "second")
+    assert attempts.begin()[1] == farthest
+    assert [place.split("/")[-3] for place in attempts.filesystem.find(s3_uri)] == ["second"] * 2
+    with _handed_over(farthest).as_directory() as folder:
+        assert steps_of(folder) == 8
+    attempts.forget()
+    assert attempts.newest() is None

@@ -1,10 +1,14 @@
+from itertools import pairwise
+
 import pytest
 from rich.console import Console
 
 from jobs.build_track_vectors import BuildTrackVectors
 from ray_apps.train_user_model import TrainUserModel
 from schemas.errors import GateError, InputError
+from schemas.stores import DELTA_PACKAGE, HADOOP_AWS
 from tasteprint.engines import Step, execute, flags, log_file, ray_step, spark_step
+from tasteprint.opening import ROOT
 
 WHERE = {"lakehouse": "lake", "batch_id": "b1"}
 
@@ -40,6 +44,17 @@ def test_a_step_runs_where_the_person_says():
     assert "submit" not in here
     assert there[1:5] == ["job", "submit", "--address", "http://h:1"]
     assert "--master" in spark_step("ingest", "ingest", "ingest", [], "--master local[1]").command
+
+
+def test_spark_is_given_what_reads_s3_where_needed_and_the_person_has_the_last_word():
+    here, there = (
+        spark_step("ingest", "ingest", "ingest", ["--lakehouse", uri], "--packages mine").command
+        for uri in ("var/lake", "s3://bucket/lake")
+    )
+    assert here.count("--packages") == 1
+    packages = [word for before, word in pairwise(there) if before == "--packages"]
+    assert packages == [f"{DELTA_PACKAGE},{HADOOP_AWS}", "mine"]
+    assert f"{DELTA_PACKAGE}\n" in (ROOT / "spark.conf").read_text()
 
 
 @pytest.mark.parametrize("error", [GateError, InputError])
