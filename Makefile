@@ -7,7 +7,7 @@ MARK   := $(VENV)/.installed
 EXTRAS := dev$(if $(shell command -v cc),$(shell echo ,)lightfm)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check format clean
+.PHONY: help install demo test check cluster-test wheel format clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -37,6 +37,14 @@ check: install  ## what CI runs: format, lint, types, import directions, tests
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(MAKE) test
+
+cluster-test: install  ## Ray and Spark on three hosts that are namespaces, with power cuts; as root, ten minutes and more; no part of test
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/pytest -m cluster -s tests/cluster
+
+wheel: install  ## what ray up carries to the hosts: the package and its pins, in build/wheel
+	rm -rf build/wheel
+	$(BIN)/uv build --quiet --wheel --build-constraints constraints.txt --out-dir build/wheel
+	cp constraints.txt build/wheel
 
 format: install  ## put the code in order
 	$(BIN)/ruff format .

@@ -49,9 +49,8 @@ def stage(lake: Lakehouse, table: str, frame: DataFrame, run_id: str) -> str:
 def audit_staged(lake: Lakehouse, table: str, run_id: str, spark: SparkSession) -> Verdict:
     """Check what a run has staged, and renew its report; raises nothing if the gate says no."""
     place = lake.staging_uri(run_id, table)
-    files = [
-        f"{place}/{name}" for name in sorted(_names(lake.filesystem.glob(f"{place}/*.parquet")))
-    ]
+    found = lake.filesystem.glob(f"{place}/*.parquet")
+    files = [f"{place}/{path.rsplit('/', 1)[-1]}" for path in sorted(found)]
     verdict = audit(lake, table, run_id, files, spark)
     write_report(lake, run_id)
     return verdict

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ray.data import Dataset
-    from ray.train import Result
+    from ray.train import Result, ScalingConfig
 
     from lakehouse.batch import Batch
 
@@ -96,19 +96,12 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def fit(lake: Lakehouse, batch: Batch, args: TrainUserModel, attempts: Attempts) -> Result:
     """Run the workers; the result carries the model and how training went."""
-    from ray.train import (
-        CheckpointConfig,
-        FailureConfig,
-        LoggingConfig,
-        RunConfig,
-        ScalingConfig,
-    )
+    from ray.train import CheckpointConfig, FailureConfig, LoggingConfig, RunConfig
     from ray.train.torch import TorchTrainer
 
     from ray_apps.training_loop import worker
 
     name, checkpoint = attempts.begin()
-    resources = {"CPU": cpus_per_worker(args.workers), **({"GPU": 1} if args.gpus else {})}
     trainer = TorchTrainer(
         worker,
         train_loop_config={
@@ -120,9 +113,7 @@ def fit(lake: Lakehouse, batch: Batch, args: TrainUserModel, attempts: Attempts)
             "checkpoint": checkpoint,
         },
         datasets={"train": training_rows(lake, batch)},
-        scaling_config=ScalingConfig(
-            num_workers=args.workers, use_gpu=args.gpus, resources_per_worker=resources
-        ),
+        scaling_config=scaling(args),
         run_config=RunConfig(
             name=name,
             storage_path=attempts.place,
@@ -133,6 +124,22 @@ def fit(lake: Lakehouse, batch: Batch, args: TrainUserModel, attempts: Attempts)
         ),
     )
     return trainer.fit()
+
+
+def scaling(args: TrainUserModel) -> ScalingConfig:
+    """Workers, and where they are put.
+
+    Halves of a CPU would all fit on one host, so they are spread; GPUs of one host are the nearest.
+    """
+    from ray.train import ScalingConfig
+
+    return ScalingConfig(
+        num_workers=args.workers,
+        use_gpu=args.gpus,
+        resources_per_worker={"CPU": cpus_per_worker(args.workers)}
+        | ({"GPU": 1} if args.gpus else {}),
+        placement_strategy="PACK" if args.gpus else "SPREAD",
+    )
 
 
 def training_rows(lake: Lakehouse, batch: Batch) -> Dataset:

@@ -9,7 +9,13 @@ from lakehouse.batches import BatchRegistry
 from lakehouse.steps import finished_steps
 from models.checkpoint import load_model
 from models.validation import SHARES
-from ray_apps.train_user_model import cpus_per_worker, main, steps_per_epoch
+from ray_apps.train_user_model import (
+    TrainUserModel,
+    cpus_per_worker,
+    main,
+    scaling,
+    steps_per_epoch,
+)
 
 EPOCHS = 2
 
@@ -83,3 +89,13 @@ def test_a_finished_batch_is_not_trained_again(world, capsys):
     with pytest.raises(SystemExit):
         main(["--lakehouse", world.lake.uri, "--batch-id", closed.batch_id])
     assert "only a batch that is building" in capsys.readouterr().err
+
+
+@pytest.mark.ray
+def test_workers_are_spread_over_hosts_and_those_with_gpus_are_not(ray_cluster):  # noqa: ARG001
+    told = TrainUserModel(lakehouse="l", batch_id="b", workers=2)
+    assert scaling(told).placement_strategy == "SPREAD"
+    assert scaling(told).resources_per_worker == {"CPU": 0.5}
+    with_gpus = scaling(told.model_copy(update={"gpus": True}))
+    assert with_gpus.placement_strategy == "PACK"
+    assert with_gpus.resources_per_worker == {"CPU": 0.5, "GPU": 1}
