@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 Precision = Literal["float32", "bfloat16"]
 HISTORY_GROUPS = ("taste_180d", "creators", "amounts")
-FEWEST_ROWS, MOST_ROWS = 64, 65_536  # that are tried at once
-TRIES = 3
+FEWEST_ROWS, MOST_ROWS = 128, 65_536  # that are tried at once
+TRIES = 2
 COPIES = 6  # of a feature row that embedding it takes, at most: what is known, stacked, hidden
 
 # Arrow's memory may not be written, and inference does not write: it is read where it lies.

@@ -34,7 +34,7 @@ COLUMNS = ["user_id", "bucket", "as_of", "features", "present", "fingerprint"]
 RETRIES = 1
 PAUSE = 0.5  # seconds before another attempt
 AHEAD = 1  # parts of a file that are read while one is embedded
-TRIED_ON = 8_192  # rows on which a worker finds how many it embeds at once
+TRIED_ON = 4_096  # rows on which a worker finds how many it embeds at once
 READING = {"batch_size": ROWS_IN_GROUP, "batch_readahead": 1, "fragment_readahead": 1}
 MB = 2**20
 

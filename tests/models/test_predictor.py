@@ -52,8 +52,8 @@ def test_how_many_are_computed_at_once_changes_no_vector(predictor, feature_rows
 def test_the_fastest_number_of_rows_within_memory_is_kept(predictor, feature_rows, layout):
     features, present = (part.numpy() for part in feature_rows(*[{"taste_7d"}] * 300))
     row = 4 * COPIES * layout.width  # bytes
-    speeds = predictor.choose_rows_at_once(features, present, memory=200 * row)
-    assert list(speeds) == [64, 128]
+    speeds = predictor.choose_rows_at_once(features, present, memory=280 * row)
+    assert list(speeds) == [128, 256]
     assert predictor.rows_at_once == max(speeds, key=speeds.get)
     assert list(predictor.choose_rows_at_once(features, present, memory=5 * row)) == [5]
 
