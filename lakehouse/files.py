@@ -2,19 +2,23 @@
 
 Vectors are nearly all bytes of the tables of users, and reading them is a good part of what it
 costs to embed everyone (docs/benchmarks.md has each choice beside the defaults). The numbers of a
-vector are never null, which saves a reader a look at each. LZ4 halves runs of zeros, which groups
-that are missing leave, and is read as fast as no compression at all. Dictionaries and ranges of the
-numbers take time and save nothing. A reader holds a row group at a time, so groups are small.
+vector are never null, which saves a reader a look at each. Those of a row group are one page that
+is not compressed, and the footer says how long the vectors are, so that ``lakehouse.vector_pages``
+reads them at once. Dictionaries and ranges of the numbers take time and save nothing. A reader
+holds a row group at a time, so groups are small.
 """
 
 from __future__ import annotations
 
+import json
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from lakehouse.vector_pages import WIDTHS
 from schemas.arrow import filled
 from schemas.contract import contract
 
@@ -24,7 +28,8 @@ if TYPE_CHECKING:
     from lakehouse.storage import Lakehouse
 
 ROWS_IN_GROUP = 16_384
-COMPRESSION = "lz4"
+ONE_PAGE = 2**30  # bytes; more than a row group has
+COMPRESSION = "lz4"  # of all but vectors
 
 
 class TableFile:
@@ -33,6 +38,7 @@ class TableFile:
     def __init__(self, file: object, table: str) -> None:
         self._file, self._table = file, table
         self._writer: pq.ParquetWriter | None = None
+        self._widths: dict[str, int | None] = {}
         self.rows = 0
 
     def write(self, rows: pa.Table) -> None:
@@ -41,12 +47,18 @@ class TableFile:
         if self._writer is None:
             self._writer = _writer(self._file, tight.schema)
         self._writer.write_table(tight.cast(self._writer.schema), row_group_size=ROWS_IN_GROUP)
+        for name in _vector_columns(self._writer.schema):
+            width = _width(tight[name])
+            known = self._widths.setdefault(name, width)
+            self._widths[name] = width if width == known else None
         self.rows += len(rows)
 
     def close(self) -> None:
         """Write what readers need to find the rows; a file may have none."""
         if self._writer is None:
             self._writer = _writer(self._file, contract(self._table).arrow_schema)
+        alike = {name: width for name, width in self._widths.items() if width}
+        self._writer.add_key_value_metadata({WIDTHS: json.dumps(alike).encode()})
         self._writer.close()
 
 
@@ -75,13 +87,39 @@ def write_file(lake: Lakehouse, table: str, name: str, rows: pa.Table) -> None:
 
 def _writer(file: object, schema: pa.Schema) -> pq.ParquetWriter:
     scalars = [field.name for field in schema if not pa.types.is_list(field.type)]
+    vectors = _vector_columns(schema)
     return pq.ParquetWriter(
         file,
         schema,
-        compression=COMPRESSION,
+        compression={
+            **dict.fromkeys(scalars, COMPRESSION),
+            **{
+                f"{field.name}.list.element": "none" if field.name in vectors else COMPRESSION
+                for field in schema
+                if pa.types.is_list(field.type)
+            },
+        },
+        data_page_size=ONE_PAGE,
         use_dictionary=[name for name in scalars if name != "user_id"],  # each is another
         write_statistics=scalars,
     )
+
+
+def _vector_columns(schema: pa.Schema) -> list[str]:
+    """Columns whose lists hold 32-bit floats that are never null."""
+    return [
+        field.name
+        for field in schema
+        if pa.types.is_list(field.type)
+        and field.type.value_type == pa.float32()
+        and not field.type.value_field.nullable
+    ]
+
+
+def _width(column: pa.ChunkedArray) -> int | None:
+    """How long the lists of a column are, None where they differ."""
+    seen = pc.unique(pc.list_value_length(column))
+    return seen[0].as_py() if len(seen) == 1 else None
 
 
 def _tight(rows: pa.Table) -> pa.Table:

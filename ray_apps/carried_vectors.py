@@ -25,8 +25,7 @@ if TYPE_CHECKING:
     from lakehouse.storage import Lakehouse
     from ray_apps.bucket_plan import Precision
 
-WHOSE = ["user_id", "fingerprint"]
-KEPT = [*WHOSE, "as_of", "embedding"]
+KEPT = ["user_id", "fingerprint", "as_of", "embedding"]
 
 
 @dataclass(frozen=True)

@@ -11,31 +11,28 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from lakehouse.files import ROWS_IN_GROUP, table_file
+from lakehouse.files import table_file
 from lakehouse.storage import Lakehouse
 from models.layout import FeatureLayout
 from models.predictor import UserPredictor
 from ray_apps.ahead import ahead
 from ray_apps.bucket_plan import EMBEDDINGS, FEATURES, BucketPlan, Record
-from ray_apps.carried_vectors import WHOSE, CarriedVectors
+from ray_apps.carried_vectors import CarriedVectors
 from ray_apps.embed_metrics import EmbedMetrics
-from schemas.arrow import list_column, matrix
+from ray_apps.feature_rows import FeatureBuckets
+from schemas.arrow import list_column
 from schemas.contract import contract
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from ray_apps.bucket_plan import Precision
     from ray_apps.carried_vectors import Before
+    from ray_apps.feature_rows import FeatureRows
 
-COLUMNS = ["user_id", "bucket", "as_of", "features", "present", "fingerprint"]
 RETRIES = 1
 PAUSE = 0.5  # seconds before another attempt
 AHEAD = 1  # parts of a file that are read while one is embedded
 TRIED_ON = 4_096  # rows on which a worker finds how many it embeds at once
-READING = {"batch_size": ROWS_IN_GROUP, "batch_readahead": 1, "fragment_readahead": 1}
 MB = 2**20
 
 
@@ -73,7 +70,9 @@ class EmbedBucket:
         self.speeds: dict[int, float] = {}
         self._memory = memory_mb * MB
         self._carried = CarriedVectors.of(self.lake, self.batch, precision) if carry else None
-        self._features = self.lake.dataset(FEATURES, self.batch)
+        self._features = FeatureBuckets(
+            self.lake.dataset(FEATURES, self.batch), one_to_a_file=self.plan.one_to_a_file
+        )
         self._metrics = EmbedMetrics(batch_id)
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
@@ -120,7 +119,7 @@ class EmbedBucket:
             OSError: a file cannot be read.
         """
         before = self._carried.open(bucket) if self._carried else None
-        if before is not None and before.files and before.same(self._parts(bucket, WHOSE)):
+        if before is not None and before.files and before.same(self._features.who(bucket)):
             rows = before.rows.num_rows
             record = Record(bucket=bucket, rows=rows, files=before.files)
         else:
@@ -131,32 +130,22 @@ class EmbedBucket:
     def _written(self, bucket: int, before: Before | None) -> Record:
         name, embedded = self.plan.file(bucket), 0
         with table_file(self.lake, EMBEDDINGS, name) as file:
-            for part in ahead(self._parts(bucket, COLUMNS), AHEAD):
+            for part in ahead(self._features.rows(bucket), AHEAD):
                 rows, fresh = self._rows(part, before)
                 file.write(rows)
                 embedded += fresh
         size = self.lake.filesystem.info(f"{self.lake.table_uri(EMBEDDINGS)}/{name}")["size"]
         return Record(bucket=bucket, rows=file.rows, embedded=embedded, files=(name,), written=size)
 
-    def _parts(self, bucket: int, columns: list[str]) -> Iterator[pa.RecordBatch]:
-        """The feature rows of a bucket, a part at a time."""
-        own = pc.field("bucket") == bucket
-        # What passes a filter is copied by Arrow: none where files hold one bucket each.
-        chosen = None if self.plan.one_to_a_file else own
-        schema = self._features.schema
-        for fragment in self._features.get_fragments(filter=own):
-            parts = fragment.to_batches(schema=schema, columns=columns, filter=chosen, **READING)
-            yield from (part for part in parts if part.num_rows)
-
-    def _rows(self, part: pa.RecordBatch, before: Before | None) -> tuple[pa.Table, int]:
+    def _rows(self, part: FeatureRows, before: Before | None) -> tuple[pa.Table, int]:
         """Feature rows as rows of ``user_embeddings``, and how many of them were embedded."""
-        features, present = matrix(part["features"]), matrix(part["present"])
-        as_of = part["as_of"].cast(pa.timestamp("us", tz="UTC"))
+        features, present = part.features, part.present
+        as_of = part.who["as_of"].cast(pa.timestamp("us", tz="UTC"))
         fresh = len(features)
         if before is None:
             vectors = self._embed(features, present)
         else:
-            place = before.find(part)
+            place = before.find(part.who)
             changed = place < 0
             fresh = int(changed.sum())
             vectors, as_of = before.at(place, as_of)
@@ -164,7 +153,7 @@ class EmbedBucket:
         same = {"batch_id": self.batch.batch_id, "source": "batch"}
         columns = {
             **{name: pa.repeat(value, len(features)) for name, value in same.items()},
-            **{name: part[name] for name in ("user_id", "bucket", "fingerprint")},
+            **{name: part.who[name] for name in ("user_id", "bucket", "fingerprint")},
             "as_of": as_of,
             "embedding": list_column(vectors),
             "status": pa.array(self.predictor.status(present).tolist()),

@@ -56,7 +56,8 @@ def test_files_are_laid_out_for_readers(lake):
     by_name = {column.path_in_schema: column for column in columns}
     vector = by_name["embedding.list.element"]
     assert vector.statistics is None
-    assert vector.compression == "LZ4"
+    assert vector.compression == "UNCOMPRESSED"
+    assert by_name["user_id"].compression == "LZ4"
     assert "PLAIN_DICTIONARY" not in vector.encodings
     assert "RLE_DICTIONARY" not in vector.encodings
     assert by_name["bucket"].statistics.min == 7

@@ -15,7 +15,8 @@ import pytest
 
 from lakehouse import batches as batches_module
 from lakehouse import publish as publish_module
-from lakehouse.publish import publish_files, write_file
+from lakehouse.files import write_file
+from lakehouse.publish import publish_files
 from lakehouse.storage import Lakehouse
 from schemas.stores import is_s3
 

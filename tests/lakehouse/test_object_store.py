@@ -11,7 +11,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from lakehouse.erasure import forget
-from lakehouse.publish import publish_files, write_file
+from lakehouse.files import write_file
+from lakehouse.publish import publish_files
 from lakehouse.storage import Lakehouse
 from lakehouse.vacuum import vacuum
 from models.checkpoint import load_codebook, save_codebook

@@ -33,7 +33,7 @@ class World:
         self.lake = Lakehouse(folder)
         self.registry = BatchRegistry(self.lake)
         self.layout = LAYOUT
-        self._by_bucket = by_bucket
+        self.by_bucket = by_bucket
         rng = np.random.default_rng(7)
         self.vectors = unit(rng.standard_normal((ITEMS, VECTOR_SIZE)).astype(np.float32))
         self.users = [f"u{number:02d}" for number in range(users)]
@@ -62,7 +62,7 @@ class World:
 
     def _append(self, table: str, rows: pa.Table) -> int:
         whole = rows.select(contract(table).column_names)
-        cut = table == "user_features" and self._by_bucket
+        cut = table == "user_features" and self.by_bucket
         buckets = range(BUCKETS) if cut else ()
         for part in [whole.filter(pc.field("bucket") == bucket) for bucket in buckets] or [whole]:
             self.lake.append(table, part)

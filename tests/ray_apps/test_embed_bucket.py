@@ -1,7 +1,7 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from numpy.testing import assert_allclose
@@ -82,18 +82,19 @@ def test_what_breaks_off_leaves_no_file_and_no_record_and_is_tried_again(actor, 
     assert (told["retries"], told["reason"], told["rows"]) == (1, "", 15)
 
 
-def poison(actor: EmbedBucket, part: pa.RecordBatch, **columns: pa.Array) -> None:
-    names = part.schema.names
-    arrays = [columns.get(name, part[name]) for name in names]
-    bad = pa.RecordBatch.from_arrays(arrays, names=names)
-    actor._parts = lambda *_: iter([bad])
+def poison(actor: EmbedBucket, bucket: int, features) -> None:
+    """Give the actor other features for a bucket."""
+    (rows,) = actor._features.rows(bucket)
+    bad = replace(rows, features=features(rows.features.copy()))
+    actor._features.rows = lambda _: iter([bad])
 
 
 def test_a_vector_that_is_not_finite_sets_its_bucket_aside(actor):
-    (part,) = actor._parts(3, embed_bucket.COLUMNS)
-    features = matrix(part["features"]).copy()
-    features[4, 0] = np.nan
-    poison(actor, part, features=embed_bucket.list_column(features))
+    def with_nan(features):
+        features[4, 0] = np.nan
+        return features
+
+    poison(actor, 3, with_nan)
     told = actor(row(3))
     assert told["reason"] == "ValueError: 1 of 15 rows gave vectors that are not finite"
     assert (told["rows"], told["read"], told["retries"]) == (0, 0, 1)
@@ -102,13 +103,8 @@ def test_a_vector_that_is_not_finite_sets_its_bucket_aside(actor):
 
 
 def test_a_vector_of_another_length_sets_its_bucket_aside(actor):
-    (part,) = actor._parts(3, embed_bucket.COLUMNS)
-    short = embed_bucket.list_column(matrix(part["features"])[:, 1:])
-    poison(actor, part, features=short)
+    poison(actor, 3, lambda features: features[:, 1:])
     assert "the model reads" in actor(row(3))["reason"]
-    uneven = pa.array([[1.0, 2.0], *[[1.0]] * 14], pa.list_(pa.float32()))
-    poison(actor, part, features=uneven)
-    assert "not every row holds a vector of the same length" in actor(row(3))["reason"]
 
 
 def test_a_file_that_cannot_be_read_sets_its_bucket_aside(new_world, monkeypatch):
@@ -116,7 +112,7 @@ def test_a_file_that_cannot_be_read_sets_its_bucket_aside(new_world, monkeypatch
     world = new_world(by_bucket=True)
     world.has_a_model()
     actor = EmbedBucket(world.lake.uri, world.batch_id)
-    (fragment,) = actor._features.get_fragments(filter=embed_bucket.pc.field("bucket") == 0)
+    (fragment,) = actor._features._fragments(0)
     file = Path(world.lake.table_uri("user_features")) / fragment.path
     content = bytearray(file.read_bytes())
     content[4 : len(content) // 2] = bytes(len(content) // 2 - 4)
