@@ -376,8 +376,8 @@ def limits(lakes: dict[str, tuple[Lakehouse, Batch]], folder: str) -> None:
 
     with torch.inference_mode():
         said(part="products of matrices", **per_million(products))
-    vectors = torch.randn(LOOP_ROWS, 128).numpy()
-    ids = first["user_id"].slice(0, LOOP_ROWS).combine_chunks()
+    vectors = torch.randn(len(values), 128).numpy()
+    ids = first["user_id"].slice(0, len(values)).combine_chunks()
     said(part="writing defaults", **per_million(lambda: writing(ids, vectors, folder)))
     rows = embeddings(ids, vectors)
     said(part="writing ours", **per_million(lambda: written(lake, rows)))
