@@ -30,6 +30,7 @@ from schemas.errors import BatchError, InputError
 from schemas.stores import delta_options, filesystem_of, whole_file
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Sequence
     from contextlib import AbstractContextManager
 
@@ -60,7 +61,7 @@ class Lakehouse:
             another URI that fsspec and Delta both know.
     """
 
-    def __init__(self, uri: str) -> None:
+    def __init__(self, uri: str | os.PathLike[str]) -> None:
         self.filesystem, path = filesystem_of(uri)
         self.uri = self.filesystem.unstrip_protocol(path).removeprefix("file://").rstrip("/")
 

@@ -63,8 +63,9 @@ def is_s3(uri: str) -> bool:
     return uri.startswith(S3)
 
 
-def filesystem_of(uri: str) -> tuple[AbstractFileSystem, str]:
+def filesystem_of(uri: str | os.PathLike[str]) -> tuple[AbstractFileSystem, str]:
     """The filesystem of a URI, and its path there."""
+    uri = os.fspath(uri)
     if is_s3(uri):
         from schemas.s3 import S3FileSystem  # and with it Arrow's, which a local folder can spare
 

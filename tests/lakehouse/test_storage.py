@@ -40,6 +40,10 @@ def test_a_relative_folder_is_the_same_wherever_the_process_goes(tmp_path, monke
     assert Lakehouse(f"file://{tmp_path}/here").uri == f"{tmp_path}/here"
 
 
+def test_a_path_is_as_good_as_its_text(tmp_path):
+    assert Lakehouse(tmp_path).uri == Lakehouse(str(tmp_path)).uri == str(tmp_path)
+
+
 def test_a_table_without_a_contract_has_no_place(lake):
     with pytest.raises(ContractError, match="no contract for 'listns'"):
         lake.table_uri("listns")
