@@ -5,14 +5,15 @@ costs to embed everyone (docs/benchmarks.md has each choice beside the defaults)
 vector are never null, which saves a reader a look at each. Those of a row group are one page that
 is not compressed, and the footer says how long the vectors are, so that ``lakehouse.vector_pages``
 reads them at once. Dictionaries and ranges of the numbers take time and save nothing. A reader
-holds a row group at a time, so groups are small.
+holds a row group at a time, so groups are small; those of features stay in a core's cache between
+being read and being embedded.
 """
 
 from __future__ import annotations
 
 import json
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from lakehouse.storage import Lakehouse
 
 ROWS_IN_GROUP = 16_384
+ROWS_IN_GROUP_OF = {"user_features": 2_048}
 ONE_PAGE = 2**30  # bytes; more than a row group has
 COMPRESSION = "lz4"  # of all but vectors
 
@@ -39,27 +41,38 @@ class TableFile:
         self._file, self._table = file, table
         self._writer: pq.ParquetWriter | None = None
         self._widths: dict[str, int | None] = {}
+        self._in_group = ROWS_IN_GROUP_OF.get(table, ROWS_IN_GROUP)
+        self._waiting: list[pa.Table] = []
         self.rows = 0
 
     def write(self, rows: pa.Table) -> None:
-        """Add rows, in the columns and types of the contract; each call ends a row group."""
-        tight = _tight(rows.combine_chunks())
+        """Add rows, in the columns and types of the contract; they wait until a group is full."""
+        self._waiting.append(rows)
+        self.rows += len(rows)
+        if sum(map(len, self._waiting)) >= self._in_group:
+            self._flush()
+
+    def _flush(self) -> None:
+        tight = _tight(pa.concat_tables(self._waiting).combine_chunks())
+        self._waiting = []
         if self._writer is None:
             self._writer = _writer(self._file, tight.schema)
-        self._writer.write_table(tight.cast(self._writer.schema), row_group_size=ROWS_IN_GROUP)
+        self._writer.write_table(tight.cast(self._writer.schema), row_group_size=self._in_group)
         for name in _vector_columns(self._writer.schema):
             width = _width(tight[name])
             known = self._widths.setdefault(name, width)
             self._widths[name] = width if width == known else None
-        self.rows += len(rows)
 
     def close(self) -> None:
-        """Write what readers need to find the rows; a file may have none."""
-        if self._writer is None:
-            self._writer = _writer(self._file, contract(self._table).arrow_schema)
+        """Write what waits and what readers need to find the rows; a file may have none."""
+        if not self._waiting and self._writer is None:
+            self._waiting = [contract(self._table).arrow_schema.empty_table()]
+        if self._waiting:
+            self._flush()
+        writer: Any = self._writer
         alike = {name: width for name, width in self._widths.items() if width}
-        self._writer.add_key_value_metadata({WIDTHS: json.dumps(alike).encode()})
-        self._writer.close()
+        writer.add_key_value_metadata({WIDTHS: json.dumps(alike).encode()})
+        writer.close()
 
 
 @contextmanager

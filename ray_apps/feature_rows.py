@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from lakehouse.files import ROWS_IN_GROUP
+from lakehouse.files import ROWS_IN_GROUP_OF
 from lakehouse.vector_pages import read_vectors
 from schemas.arrow import matrix
 
@@ -21,7 +21,11 @@ if TYPE_CHECKING:
 
 WHO = ["user_id", "bucket", "as_of", "fingerprint"]
 VECTORS = ["features", "present"]
-READING = {"batch_size": ROWS_IN_GROUP, "batch_readahead": 1, "fragment_readahead": 1}
+READING = {
+    "batch_size": ROWS_IN_GROUP_OF["user_features"],
+    "batch_readahead": 1,
+    "fragment_readahead": 1,
+}
 
 
 @dataclass(frozen=True)

@@ -44,6 +44,15 @@ def test_what_is_written_in_parts_is_read_as_one(lake):
     assert found.cast(whole.schema).equals(whole)
 
 
+def test_parts_wait_until_a_row_group_is_full(lake):
+    with table_file(lake, TABLE, "some.parquet") as file:
+        for _ in range(5):
+            file.write(rows(ROWS_IN_GROUP // 2))
+    footer = stored(lake, "some.parquet").metadata
+    groups = [footer.row_group(group).num_rows for group in range(footer.num_row_groups)]
+    assert groups == [ROWS_IN_GROUP, ROWS_IN_GROUP, ROWS_IN_GROUP // 2]
+
+
 def test_files_are_laid_out_for_readers(lake):
     write_file(lake, TABLE, "some.parquet", rows(2 * ROWS_IN_GROUP + 1))
     footer = stored(lake, "some.parquet").metadata
