@@ -1,7 +1,7 @@
 """Parquet files as our own processes write them: laid out to be read fast.
 
 Vectors are nearly all bytes of the tables of users, and reading them is a good part of what it
-costs to embed everyone (docs/benchmarks.md has each choice beside the defaults). The numbers of a
+costs to embed everyone. The numbers of a
 vector are never null, which saves a reader a look at each. Those of a row group are one page that
 is not compressed, and the footer says how long the vectors are, so that ``lakehouse.vector_pages``
 reads them at once. Dictionaries and ranges of the numbers take time and save nothing. A reader

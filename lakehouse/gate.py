@@ -27,6 +27,7 @@ from lakehouse.arrow import arrow_filesystem
 from lakehouse.checks import Check, Verdict
 from lakehouse.live_checks import live_checks
 from lakehouse.overrides import with_overrides
+from lakehouse.profile import READING
 from lakehouse.steps import StepClock
 from lakehouse.storage import Lakehouse
 from schemas.contract import FINITE, LENGTH, NORM, contract
@@ -44,8 +45,6 @@ ROWS_IN_MEMORY = 2_000_000
 ROWS_AT_ONCE = 500_000  # of a part that is checked elsewhere
 EXAMPLES = 5
 ROW_COUNT = "expect_table_row_count_to_be_between"
-# What Arrow reads at once and ahead: its own defaults hold a gigabyte of vectors.
-READING = {"batch_size": 16_384, "batch_readahead": 2, "fragment_readahead": 1}
 Spread = Callable[[Callable[[list[str]], Any], list[list[str]]], Iterable[Any]]
 NOT_A_BOUND = {"column", "column_list", "batch_id", "result_format"}
 

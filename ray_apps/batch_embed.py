@@ -14,6 +14,7 @@ When all have ended the gate looks at the files, and one Delta commit makes them
 from __future__ import annotations
 
 import math
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 from lakehouse.checks import Check, bounds_said, level_of
@@ -33,8 +34,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import Any
 
-    from lakehouse.batch import Batch
-    from lakehouse.gate import Spread
     from ray_apps.bucket_plan import Bucket
 
 SHOWN = 5  # buckets that a broken check names
@@ -90,12 +89,14 @@ def main(argv: Sequence[str] | None = None) -> None:
         return
     import_ahead()  # while Ray starts
     progress = EmbedProgress(missing, _say)
-    if missing:
-        with ray_session():
+    with ray_session() if missing else nullcontext():
+        if missing:
             embed_buckets(lake, missing, args, progress)
-            rows = publish(lake, batch, plan, progress, spread)
-    else:
-        rows = publish(lake, batch, plan, progress)
+        records = plan.records()
+        files = [name for number in sorted(records) for name in records[number].files]
+        whole = complete(plan.buckets, progress.aside)
+        there = spread if missing else None  # a cluster is not started for the gate alone
+        rows = publish_files(lake, EMBEDDINGS, files, batch, checks=[whole], spread=there)
     lake.batches.record(batch.batch_id, recipe={"embed": args.recipe()})
     clock.finish(
         batch.batch_id,
@@ -103,7 +104,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         rows_out=rows,
         buckets=len(plan.buckets),
         buckets_done_before=len(plan.buckets) - len(missing),
-        carried=sum(record.rows - record.embedded for record in plan.records().values()),
+        carried=sum(record.rows - record.embedded for record in records.values()),
         retries=round(progress.totals["retries"]),
         core_seconds=round(progress.totals["core_seconds"], 3),
         aside=progress.aside,
@@ -147,20 +148,6 @@ def embed_buckets(
     )
     for told in done.iter_rows():
         progress.count(told)
-
-
-def publish(
-    lake: Lakehouse,
-    batch: Batch,
-    plan: BucketPlan,
-    progress: EmbedProgress,
-    spread: Spread | None = None,
-) -> int:
-    """Audit what the records name, on the cluster where there is one, and commit it."""
-    records = plan.records()
-    files = [name for number in sorted(records) for name in records[number].files]
-    whole = complete(plan.buckets, progress.aside)
-    return publish_files(lake, EMBEDDINGS, files, batch, checks=[whole], spread=spread)
 
 
 def complete(buckets: Sequence[Bucket], aside: Mapping[int, str]) -> Check:

@@ -9,9 +9,11 @@ file as they were, ``as_of`` included.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -41,13 +43,20 @@ class Before:
     rows: pa.Table
     files: tuple[str, ...]
 
+    @cached_property
+    def _users(self) -> pd.Index:
+        return pd.Index(self.rows["user_id"].to_numpy())
+
+    @cached_property
+    def _vectors(self) -> np.ndarray:
+        return matrix(self.rows["embedding"])
+
     def find(self, part: pa.RecordBatch) -> np.ndarray:
         """Where each user's row stands, (N,) int64; -1 where features changed or are new."""
-        place = pc.index_in(part["user_id"], self.rows["user_id"].combine_chunks())
-        then = self.rows["fingerprint"].take(place)
+        place = self._users.get_indexer(pd.Index(part["user_id"].to_numpy(zero_copy_only=False)))
+        then = self.rows["fingerprint"].take(pa.array(place, mask=place < 0))
         same = pc.fill_null(pc.equal(pa.chunked_array([part["fingerprint"]]), then), False)
-        found = pc.if_else(same, pa.chunked_array([place]), -1)
-        return found.to_numpy().astype(np.int64)
+        return np.where(same.to_numpy(), place, -1)
 
     def at(self, place: np.ndarray, otherwise: pa.Array) -> tuple[np.ndarray, pa.Array]:
         """Vectors and moments of some rows.
@@ -61,7 +70,7 @@ class Before:
         """
         there = pa.array(np.where(place < 0, 0, place), mask=place < 0)
         moments = pc.coalesce(self.rows["as_of"].take(there).combine_chunks(), otherwise)
-        return matrix(self.rows["embedding"])[np.maximum(place, 0)], moments
+        return self._vectors[np.maximum(place, 0)], moments
 
     def same(self, parts: Iterable[pa.RecordBatch]) -> bool:
         """Whether these are all users of the rows, and none has changed."""
