@@ -41,6 +41,7 @@ from lakehouse.storage import Lakehouse
 from models.checkpoint import save_model
 from models.fingerprint import fingerprints
 from models.layout import build_layout
+from ray_apps.feature_rows import FeatureBuckets
 from schemas.arrow import list_column
 from schemas.contract import contract
 from schemas.settings import Settings
@@ -351,12 +352,20 @@ def limits(lakes: dict[str, tuple[Lakehouse, Batch]], folder: str) -> None:
     torch.set_num_threads(1)
     pa.set_cpu_count(1)
     pa.set_io_thread_count(1)
-    for laid_out, (lake, batch) in lakes.items():
-        files = lake.files(FEATURES, batch)
-        said(part=f"reading {laid_out}", **per_million(lambda f=files: reading(f)))
+    files = lakes["defaults"][0].files(FEATURES, lakes["defaults"][1])
+    said(part="reading defaults", **per_million(lambda: reading(files)))
     lake, batch = lakes["ours"]
+    ours = FeatureBuckets(lake.dataset(FEATURES, batch), one_to_a_file=True)
+    numbers = range(len(lake.files(FEATURES, batch)))
+    said(
+        part="reading ours",
+        **per_million(
+            lambda: sum(len(part.features) for number in numbers for part in ours.rows(number))
+        ),
+    )
     first = pq.read_table(lake.files(FEATURES, batch)[0], partitioning=None)
-    from models.predictor import UserPredictor
+    from models.checkpoint import load_model
+    from models.predictor import ByOneDnn, UserPredictor
     from schemas.arrow import matrix
 
     values = matrix(first["features"])[:LOOP_ROWS]
@@ -366,16 +375,13 @@ def limits(lakes: dict[str, tuple[Lakehouse, Batch]], folder: str) -> None:
         predictor.choose_rows_at_once(values, present, 2**28)
         line = per_million(lambda p=predictor: len(p.embed(values, present)))
         said(part=f"embedding {precision}", rows_at_once=predictor.rows_at_once, **line)
-    weights = [part.weight.T for part in predictor.model.user_net if hasattr(part, "weight")]
-    wide = torch.from_numpy(np.concatenate([values, present], axis=1))
-
-    def products() -> int:
-        for rows in wide.split(LOOP_AT_ONCE):
-            torch.linalg.multi_dot([rows, *weights])
-        return len(wide)
-
-    with torch.inference_mode():
-        said(part="products of matrices", **per_million(products))
+    whole = load_model(batch.model_uri or "").user_net
+    net = torch.nn.Sequential(*(part for part in whole if isinstance(part, torch.nn.Linear)))
+    wide = torch.from_numpy(np.concatenate([values, present], axis=1)).split(LOOP_AT_ONCE)
+    for library, products in (("MKL", net), ("oneDNN", ByOneDnn(net))):
+        with torch.inference_mode():
+            line = per_million(lambda p=products: sum(len(p(rows)) for rows in wide))
+        said(part=f"products of matrices by {library}", **line)
     vectors = torch.randn(len(values), 128).numpy()
     ids = first["user_id"].slice(0, len(values)).combine_chunks()
     said(part="writing defaults", **per_million(lambda: writing(ids, vectors, folder)))
@@ -394,7 +400,7 @@ def per_million(what: Any) -> dict[str, float]:
 
 
 def reading(files: list[str]) -> int:
-    """Read all rows as the worker and the loop do; returns how many."""
+    """Read all rows as the loop does; returns how many."""
     wanted = ["user_id", "features", "present"]
     parts = (
         part

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import time
 import warnings
 from contextlib import nullcontext
@@ -9,6 +10,8 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import torch
+from torch import Tensor, nn
+from torch.utils.mkldnn import to_mkldnn
 
 from models.checkpoint import load_model
 from models.user_model import SIZE
@@ -21,7 +24,7 @@ if TYPE_CHECKING:
 Precision = Literal["float32", "bfloat16"]
 HISTORY_GROUPS = ("taste_180d", "creators", "amounts")
 FEWEST_ROWS, MOST_ROWS = 128, 65_536  # that are tried at once
-TRIES = 2
+TRIES = 3
 COPIES = 6  # of a feature row that embedding it takes, at most: what is known, stacked, hidden
 
 # Arrow's memory may not be written, and inference does not write: it is read where it lies.
@@ -49,6 +52,8 @@ class UserPredictor:
     ) -> None:
         self.device = torch.device(device)
         self.model = load_model(uri, layout).to(self.device)
+        if self.device.type == "cpu" and precision == "float32" and has_onednn():
+            self.model.user_net = ByOneDnn(self.model.user_net)
         self.rows_at_once = 1024
         self._precision = precision
 
@@ -77,7 +82,7 @@ class UserPredictor:
                     found[part] = self.model.users(rows[part], bits[part])
         return found.numpy()
 
-    def _embed_on_gpu(self, rows: torch.Tensor, bits: torch.Tensor, found: torch.Tensor) -> None:
+    def _embed_on_gpu(self, rows: Tensor, bits: Tensor, found: Tensor) -> None:
         """Two streams in turn, so that rows of one part travel while another is computed."""
         streams = [torch.cuda.Stream(self.device) for _ in range(2)]
         for number, part in enumerate(self._parts(len(rows))):
@@ -104,10 +109,11 @@ class UserPredictor:
         """
         most = min(len(features), MOST_ROWS, memory // (COPIES * 4 * features.shape[1]))
         sizes = [FEWEST_ROWS << step for step in range(16) if FEWEST_ROWS << step <= most]
-        speeds: dict[int, float] = {}
-        for size in sizes or [max(1, most)]:
-            self.rows_at_once = size
-            speeds[size] = max(self._speed(features, present) for _ in range(TRIES))
+        speeds = dict.fromkeys(sizes or [max(1, most)], 0.0)
+        for _ in range(TRIES):  # in turn, so that a busy moment does not fall on one of them
+            for size in speeds:
+                self.rows_at_once = size
+                speeds[size] = max(speeds[size], self._speed(features, present))
         self.rows_at_once = max(speeds, key=lambda size: speeds[size])
         return speeds
 
@@ -156,3 +162,30 @@ class UserPredictor:
         columns = [names.index(name) for name in HISTORY_GROUPS]
         heard = present[:, columns].any(axis=1)
         return np.where(heard, "established", "cold_start")
+
+
+class ByOneDnn(nn.Module):
+    """Layers whose products oneDNN computes, which needs half of MKL's time on some processors.
+
+    oneDNN compiles its kernels for the processor that it finds; MKL, which PyTorch takes for
+    float32, has none with AVX-512 for AMD's (docs/benchmarks.md). A few rows are computed as ever,
+    since turning them into oneDNN's tensors would cost more than it spares.
+
+    Args:
+        layers: of a network, in evaluation mode.
+    """
+
+    def __init__(self, layers: nn.Module) -> None:
+        super().__init__()
+        self.plain = layers
+        self.fast = to_mkldnn(copy.deepcopy(layers))
+
+    def forward(self, rows: Tensor) -> Tensor:
+        """As the layers do."""
+        layers = self.plain if len(rows) < FEWEST_ROWS else self.fast
+        return layers(rows)
+
+
+def has_onednn() -> bool:
+    """Whether this PyTorch was built with oneDNN."""
+    return torch.backends.mkldnn.is_available()

@@ -85,7 +85,7 @@ class UserModel(nn.Module):
         self.norms = nn.ModuleDict(
             {group.name: nn.BatchNorm1d(group.width, affine=False) for group in amounts}
         )
-        self.user_net = _correction(width, config)
+        self.user_net: nn.Module = _correction(width, config)
         self.item_net = _correction(ITEM_SIZE, config)
         self.decoders = nn.ModuleDict(
             {group.name: nn.Linear(SIZE, group.width) for group in groups}

@@ -137,6 +137,7 @@ def embed_buckets(
         fn_constructor_kwargs={
             "precision": args.precision,
             "device": "cuda" if args.gpus else "cpu",
+            "threads": max(1, math.floor(args.cpus_per_actor)),
             "memory_mb": args.memory_mb,
             "carry": not args.full,
         },

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
+import torch
 
 from lakehouse.files import table_file
 from lakehouse.storage import Lakehouse
@@ -47,6 +48,8 @@ class EmbedBucket:
         batch_id: the batch.
         precision: of the large products.
         device: where it computes.
+        threads: on how many it computes; else what the environment says, which may be every core
+            for each of the workers that share them.
         memory_mb: what computing may take.
         carry: whether vectors of users whose features are as before are kept.
     """
@@ -58,9 +61,12 @@ class EmbedBucket:
         *,
         precision: Precision = "float32",
         device: str = "cpu",
+        threads: int | None = None,
         memory_mb: int = 256,
         carry: bool = True,
     ) -> None:
+        if threads is not None:
+            torch.set_num_threads(threads)
         self.lake = Lakehouse(lakehouse)
         self.batch = self.lake.batches.to_write(batch_id)
         self.plan = BucketPlan(self.lake, self.batch, precision)

@@ -5,7 +5,7 @@ from numpy.testing import assert_allclose
 
 from models.checkpoint import save_model
 from models.layout import VECTOR_SIZE, build_layout
-from models.predictor import COPIES, UserPredictor
+from models.predictor import COPIES, FEWEST_ROWS, ByOneDnn, UserPredictor, has_onednn
 
 
 @pytest.fixture
@@ -74,6 +74,21 @@ def test_bfloat16_keeps_directions(tmp_path, model, feature_rows):
     assert not np.array_equal(vectors, close)
     assert_allclose((vectors * close).sum(axis=1), 1, atol=1e-4)
     assert_allclose(np.linalg.norm(close, axis=1), 1, atol=1e-5)
+
+
+@pytest.mark.skipif(not has_onednn(), reason="this PyTorch has no oneDNN")
+def test_many_rows_are_multiplied_by_onednn_and_come_out_as_by_the_layers_alone():
+    torch.manual_seed(0)
+    layers = torch.nn.Sequential(torch.nn.Linear(30, 20), torch.nn.GELU(), torch.nn.Linear(20, 5))
+    both = ByOneDnn(layers.eval())
+    rows = torch.randn(FEWEST_ROWS, 30)
+    with torch.inference_mode(), torch.profiler.profile() as profile:
+        found = both(rows)
+    assert "aten::mkldnn_linear" in {event.key for event in profile.key_averages()}
+    assert_allclose(found, layers(rows).detach(), atol=1e-6)
+    few = rows[: FEWEST_ROWS - 1]
+    with torch.inference_mode():
+        assert torch.equal(both(few), layers(few))
 
 
 def test_memory_that_may_not_be_written_is_read_as_any_other(predictor, feature_rows):
