@@ -146,7 +146,7 @@ def log(lake: Lakehouse, target: Any, batch_id: str, names: list[str]) -> None:
     from dataclasses import replace
 
     own = [name for name in names if (Path(lake.table_uri(FEATURES)) / name).exists()]
-    actions = add_actions(lake, FEATURES, own, batch_id)
+    actions = add_actions(lake, FEATURES, own, {"batch_id": batch_id})
     for bucket, name in enumerate(names[len(own) :], start=len(own)):
         like = actions[bucket % len(own)]
         os.link(f"{lake.table_uri(FEATURES)}/{like.path}", f"{lake.table_uri(FEATURES)}/{name}")

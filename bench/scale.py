@@ -174,7 +174,7 @@ def log_of(files: int) -> None:
             plan.records()
         table = lake.ensure(EMBEDDINGS)
         with clock("footers"):
-            actions = add_actions(lake, EMBEDDINGS, names, batch.batch_id)
+            actions = add_actions(lake, EMBEDDINGS, names, {"batch_id": batch.batch_id})
         with clock("commit"):
             table.create_write_transaction(
                 actions, mode="append", schema=table.schema(), partition_by=["batch_id"]

@@ -8,7 +8,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from lakehouse.profile import READING
+from lakehouse.parts import READING
 from schemas.arrow import list_column, matrix
 
 if TYPE_CHECKING:

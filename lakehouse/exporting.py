@@ -22,7 +22,7 @@ from lakehouse.ann import Ann, faiss
 from lakehouse.batch import READABLE
 from lakehouse.erasure import require_no_erasure
 from lakehouse.export_folders import ASIDE, FOLDER, TABLE, held, rows_of
-from lakehouse.profile import READING
+from lakehouse.parts import READING
 from lakehouse.recall import Truth, drawn, measure
 from lakehouse.side_car import SIDE_CAR, Index, Side, SideCar, file_of, read_side_car
 from lakehouse.storage import Lakehouse

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial, reduce
@@ -27,25 +26,25 @@ from lakehouse.arrow import arrow_filesystem
 from lakehouse.checks import Check, Verdict
 from lakehouse.live_checks import live_checks
 from lakehouse.overrides import with_overrides
-from lakehouse.profile import READING
+from lakehouse.parts import READING, each_part
 from lakehouse.steps import StepClock
-from lakehouse.storage import Lakehouse
 from schemas.contract import FINITE, LENGTH, NORM, contract
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from types import ModuleType
 
     import pandas as pd
     from pyspark.sql import DataFrame, SparkSession
 
+    from lakehouse.parts import Spread
+    from lakehouse.storage import Lakehouse
     from schemas.contract import Contract
 
 ROWS_IN_MEMORY = 2_000_000
 ROWS_AT_ONCE = 500_000  # of a part that is checked elsewhere
 EXAMPLES = 5
 ROW_COUNT = "expect_table_row_count_to_be_between"
-Spread = Callable[[Callable[[list[str]], Any], list[list[str]]], Iterable[Any]]
 NOT_A_BOUND = {"column", "column_list", "batch_id", "result_format"}
 
 
@@ -68,8 +67,7 @@ def audit(
         spark: used for more than ``ROWS_IN_MEMORY`` rows; without it they go through memory, so
             many at a time.
         more: checks that the job has made by itself.
-        spread: runs a function over parts of files that are cut by key, as ``map`` does, but on
-            many hosts.
+        spread: looks at parts of files that are cut by key, on many hosts.
 
     Raises:
         ContractError: the files do not have the columns and types of the contract.
@@ -80,10 +78,10 @@ def audit(
     contract(table).check(staged.schema)
     rows = staged.count_rows()
     engine = spark if rows > ROWS_IN_MEMORY else None
-    checks = _contract_checks(lake, table, staged, files, engine, spread)
+    checks = _contract_checks(table, staged, files, engine, spread)
     batch = next((one for one in lake.batches.list() if one.batch_id == run_id), None)
     if batch is not None:
-        checks += live_checks(lake, table, batch.refreshed(), staged)
+        checks += live_checks(lake, table, batch.refreshed(), staged, spread)
     checks += more
     verdict = settled(lake, Verdict(run_id=run_id, table=table, rows=rows, checks=checks))
     clock.finish(run_id, rows_in=rows, rows_out=rows if verdict.outcome != "failed" else 0)
@@ -102,7 +100,6 @@ def settled(lake: Lakehouse, verdict: Verdict) -> Verdict:
 
 
 def _contract_checks(
-    lake: Lakehouse,
     table: str,
     staged: ds.Dataset,
     files: Sequence[str],
@@ -111,8 +108,9 @@ def _contract_checks(
 ) -> list[Check]:
     """What Great Expectations finds, over a profile that is read once."""
     if spark is None:
-        parts = _parts(staged, ROWS_AT_ONCE if spread else ROWS_IN_MEMORY)
-        found = (spread or map)(partial(seen_in, lake.uri, table), parts)
+        # A key in two parts is not seen to be there twice: large tables are cut by their keys.
+        most = ROWS_AT_ONCE if spread else ROWS_IN_MEMORY
+        found = each_part(partial(seen_in, table=table), staged, most, spread)
         return [_check(reduce(Seen.and_in, seen)) for seen in zip(*found, strict=True)]
     scalars = spark_scalars(spark.read.parquet(*files), table).persist()
     try:
@@ -122,28 +120,8 @@ def _contract_checks(
     return [_check(one) for one in seen]
 
 
-def _parts(staged: ds.Dataset, most: int) -> list[list[str]]:
-    """The files, in parts of no more than so many rows where a file has no more itself.
-
-    A key that is in two parts is not seen to be there twice: what has more rows than one part, and
-    is not checked by Spark, is cut into files by its key.
-    """
-    parts: list[list[str]] = [[]]
-    rows = 0
-    for fragment in staged.get_fragments():
-        count = fragment.count_rows()
-        if rows and rows + count > most:
-            parts.append([])
-            rows = 0
-        parts[-1].append(fragment.path)
-        rows += count
-    return parts
-
-
-def seen_in(lakehouse: str, table: str, files: Sequence[str]) -> list[Seen]:
-    """What the suite of a contract finds in some files, in the order of the suite."""
-    filesystem = arrow_filesystem(Lakehouse(lakehouse).filesystem)
-    rows = ds.dataset(list(files), format="parquet", filesystem=filesystem)
+def seen_in(rows: ds.Dataset, table: str) -> list[Seen]:
+    """What the suite of a contract finds in some rows, in the order of the suite."""
     frame = pandas_scalars(rows.to_batches(**READING), rows.schema, table)
     return _validate(frame, table, spark=False)
 

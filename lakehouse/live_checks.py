@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from lakehouse.batch import Batch
     from lakehouse.drift import Drift
     from lakehouse.groups import Group
+    from lakehouse.parts import Spread
     from lakehouse.storage import Lakehouse
     from schemas.contract import LiveCheck
 
@@ -80,7 +81,9 @@ class Sides:
         }
 
 
-def live_checks(lake: Lakehouse, table: str, batch: Batch, staged: ds.Dataset) -> list[Check]:
+def live_checks(
+    lake: Lakehouse, table: str, batch: Batch, staged: ds.Dataset, spread: Spread | None = None
+) -> list[Check]:
     """Run every live check of a table's contract.
 
     Args:
@@ -88,6 +91,7 @@ def live_checks(lake: Lakehouse, table: str, batch: Batch, staged: ds.Dataset) -
         table: name of the contract.
         batch: the one that is written; a refresh is compared with what it replaces.
         staged: its rows, which no reader sees yet.
+        spread: counts parts of both on many hosts.
     """
     wanted = [item for item in contract(table).live_checks if item.check not in ELSEWHERE]
     if not wanted:
@@ -96,8 +100,8 @@ def live_checks(lake: Lakehouse, table: str, batch: Batch, staged: ds.Dataset) -
     known = lake.dataset(table, reference) if reference else None
     rows = max(staged.count_rows(), known.count_rows() if known else 0)
     vectors = any(item.check in NEED_VECTORS for item in wanted)
-    now = profile(staged, table, rows, vectors=vectors)
-    live = profile(known, table, rows, vectors=vectors) if known else None
+    now = profile(staged, table, rows, vectors=vectors, spread=spread)
+    live = profile(known, table, rows, vectors=vectors, spread=spread) if known else None
     sides = Sides(lake, table, batch, now, live, reference)
     return [check for item in wanted for check in _run(item, sides)]
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
+from functools import partial
 from math import ceil
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from lakehouse.parts import READING, each_part
 from schemas.contract import contract
 
 if TYPE_CHECKING:
@@ -25,11 +27,12 @@ if TYPE_CHECKING:
 
     import pyarrow.dataset as ds
 
+    from lakehouse.parts import Spread
+
 KEYS = 1_000_000  # keys that are compared with those of other tables
 VECTORS = 20_000  # rows whose vectors are looked at
 HASHES = 2**32
-# What Arrow reads at once and ahead: its own defaults hold gigabytes of feature rows.
-READING = {"batch_size": 8_192, "batch_readahead": 4, "fragment_readahead": 2}
+ROWS_AT_ONCE = 2_000_000  # of a part that is counted elsewhere
 
 
 @dataclass
@@ -82,7 +85,14 @@ def sampled(ids: pa.Array, below: int) -> pa.Array:
     return pc.and_(pa.array(hashes(known) < below), ids.is_valid())
 
 
-def profile(dataset: ds.Dataset, table: str, expected_rows: int, *, vectors: bool) -> Profile:
+def profile(
+    dataset: ds.Dataset,
+    table: str,
+    expected_rows: int,
+    *,
+    vectors: bool,
+    spread: Spread | None = None,
+) -> Profile:
     """Read what the checks need.
 
     Args:
@@ -90,8 +100,9 @@ def profile(dataset: ds.Dataset, table: str, expected_rows: int, *, vectors: boo
         table: name of their contract.
         expected_rows: of the larger of the two batches that are compared: both are sampled alike.
         vectors: whether a check needs them.
+        spread: counts parts of the files on many hosts; the sample is read here.
     """
-    found = _counted(dataset, table, _share(KEYS, expected_rows))
+    found = _counted(dataset, table, _share(KEYS, expected_rows), spread)
     if vectors and found.rows:
         _add_vectors(found, dataset, table, _share(VECTORS, expected_rows))
     return found
@@ -101,38 +112,77 @@ def _share(wanted: int, rows: int) -> float:
     return min(1.0, wanted / max(rows, 1))
 
 
-def _counted(dataset: ds.Dataset, table: str, share: float) -> Profile:
-    light = [c.name for c in contract(table).columns if not c.is_vector or c.name == "present"]
-    found = Profile(below=ceil(HASHES * share), nulls=dict.fromkeys(light, 0.0))
-    keys, bits, moments = [], [], []
-    for part in _parts(dataset, light):
-        found.rows += part.num_rows
-        for name in light:
-            found.nulls[name] += part[name].null_count
+@dataclass
+class Counts:
+    """What is counted over all rows of a part, and adds up; the names are those of ``Profile``.
+
+    Attributes:
+        nulls: how many, by column.
+        keys: arrays of them.
+        bits: by their width, sums of presence bits, and after them how many rows were summed.
+    """
+
+    rows: int = 0
+    nulls: Counter[str] = field(default_factory=Counter)
+    keys: list[pa.Array] = field(default_factory=list)
+    bits: dict[int, np.ndarray] = field(default_factory=dict)
+    as_of: datetime | None = None
+    buckets: int = 0
+
+    def add(self, other: Counts) -> None:
+        """Count in what was counted elsewhere."""
+        self.rows += other.rows
+        self.nulls.update(other.nulls)
+        self.keys += other.keys
+        for width, sums in other.bits.items():
+            self.bits[width] = self.bits.get(width, 0.0) + sums
+        self.as_of = min((one for one in (self.as_of, other.as_of) if one), default=None)
+        self.buckets = max(self.buckets, other.buckets)
+
+
+def counts(rows: ds.Dataset, table: str, below: int) -> Counts:
+    """Count over some rows; of their keys those with a hash below that number are kept."""
+    light = _light(table)
+    found = Counts()
+    for part in _parts(rows, light):
+        own = Counts(part.num_rows, Counter({name: part[name].null_count for name in light}))
         ids = part[key_of(table)].cast(pa.string())
-        keys.append(ids.filter(sampled(ids, found.below)))
+        own.keys = [ids.filter(sampled(ids, below))]
         if "present" in light:
             known = _dense(part["present"].filter(pa.array(_even(part["present"]))))
             known = known[np.isfinite(known).all(axis=1)]
-            bits.append(np.append(known.sum(axis=0, dtype=np.float64), len(known)))
+            sums = np.append(known.sum(axis=0, dtype=np.float64), len(known))
+            own.bits = {known.shape[1]: sums}
         if "as_of" in light:
-            moments.append(pc.min(part["as_of"]).as_py())
+            own.as_of = pc.min(part["as_of"]).as_py()
         if "bucket" in light:
-            found.buckets = max(found.buckets, (pc.max(part["bucket"]).as_py() or 0) + 1)
-    found.nulls = {name: count / max(found.rows, 1) for name, count in found.nulls.items()}
-    found.keys = pc.unique(pa.chunked_array(keys, pa.string()))
-    found.as_of = min((moment for moment in moments if moment), default=None)
-    found.present = _mean_bits(bits)
+            own.buckets = (pc.max(part["bucket"]).as_py() or 0) + 1
+        found.add(own)
     return found
 
 
-def _mean_bits(bits: list[np.ndarray]) -> np.ndarray | None:
-    """Share of rows with each bit, from sums and counts of the parts that are as wide as most."""
-    if not bits:
-        return None
-    widths = [len(part) for part in bits]
-    total = np.sum([part for part in bits if len(part) == max(widths, key=widths.count)], axis=0)
-    return total[:-1] / max(total[-1], 1)
+def _light(table: str) -> list[str]:
+    """The columns of which every row is looked at."""
+    return [c.name for c in contract(table).columns if not c.is_vector or c.name == "present"]
+
+
+def _counted(dataset: ds.Dataset, table: str, share: float, spread: Spread | None) -> Profile:
+    below = ceil(HASHES * share)
+    work = partial(counts, table=table, below=below)
+    total = Counts()
+    for part in each_part(work, dataset, ROWS_AT_ONCE, spread) if spread else [work(dataset)]:
+        total.add(part)
+    # Rows whose bits are not as many as most rows' are not counted.
+    bits = max(total.bits.values(), key=lambda sums: sums[-1], default=None)
+    return Profile(
+        rows=total.rows,
+        nulls={name: total.nulls[name] / max(total.rows, 1) for name in _light(table)},
+        keys=pc.unique(pa.chunked_array(total.keys, pa.string())),
+        below=below,
+        present=None if bits is None else bits[:-1] / max(bits[-1], 1),
+        as_of=total.as_of,
+        buckets=total.buckets,
+    )
 
 
 def _parts(

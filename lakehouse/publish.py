@@ -33,10 +33,11 @@ if TYPE_CHECKING:
 
     from lakehouse.batch import Batch
     from lakehouse.checks import Check, Verdict
-    from lakehouse.gate import Spread
+    from lakehouse.parts import Spread
     from lakehouse.storage import Lakehouse
 
 FOOTERS_AT_ONCE = 16
+Partition = dict[str, str | None]  # as Delta names it: value by column
 
 
 def stage(lake: Lakehouse, table: str, frame: DataFrame, run_id: str) -> str:
@@ -118,13 +119,14 @@ def publish_files(
     write_report(lake, batch.batch_id)
     verdict.require(lake.report_uri(batch.batch_id))
     require_writable(lake, batch)
+    partition: Partition = {"batch_id": batch.batch_id}
     own = [("batch_id", "=", batch.batch_id)]
     there = {uri.removeprefix(f"{root}/") for uri in target.file_uris(own)}
     if there != set(files):
         target.create_write_transaction(
             [
-                *(remove_action(name, batch.batch_id) for name in sorted(there.difference(files))),
-                *add_actions(lake, table, sorted(set(files) - there), batch.batch_id),
+                *(remove_action(name, partition) for name in sorted(there.difference(files))),
+                *add_actions(lake, table, sorted(set(files) - there), partition),
             ],
             mode="append",
             schema=target.schema(),
@@ -162,24 +164,24 @@ def _point(lake: Lakehouse, table: str, batch: Batch, verdict: Verdict) -> None:
 
 
 def add_actions(
-    lake: Lakehouse, table: str, names: Sequence[str], batch_id: str
+    lake: Lakehouse, table: str, names: Sequence[str], partition: Partition
 ) -> list[AddAction]:
     """What a commit says of files that are new, several of which are opened at a time."""
     with ThreadPoolExecutor(FOOTERS_AT_ONCE) as threads:
-        return list(threads.map(lambda name: add_action(lake, table, name, batch_id), names))
+        return list(threads.map(lambda name: add_action(lake, table, name, partition), names))
 
 
-def remove_action(name: str, batch_id: str) -> RemoveAction:
+def remove_action(name: str, partition: Partition) -> RemoveAction:
     """What a commit says of a file that the newest version is to have no more."""
     return RemoveAction(
         path=name,
         data_change=True,
         deletion_timestamp=int(time.time() * 1000),
-        partition_values={"batch_id": batch_id},
+        partition_values=partition,
     )
 
 
-def add_action(lake: Lakehouse, table: str, name: str, batch_id: str) -> AddAction:
+def add_action(lake: Lakehouse, table: str, name: str, partition: Partition) -> AddAction:
     """What a commit says of a file: size, rows, and the ranges that are no personal ones."""
     place = f"{lake.table_uri(table)}/{name}"
     info = lake.filesystem.info(place)
@@ -188,7 +190,7 @@ def add_action(lake: Lakehouse, table: str, name: str, batch_id: str) -> AddActi
     return AddAction(
         path=name,
         size=info["size"],
-        partition_values={"batch_id": batch_id},
+        partition_values=partition,
         modification_time=int(time.time() * 1000),
         data_change=True,
         stats=json.dumps(_statistics(footer, table)),

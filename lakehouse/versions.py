@@ -9,23 +9,23 @@ a version.
 
 from __future__ import annotations
 
-import time
 import uuid
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from deltalake.transaction import AddAction, RemoveAction
 
 from lakehouse.lease import committing
-from lakehouse.publish import add_action
+from lakehouse.publish import add_action, remove_action
 from schemas.contract import contract
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
 
+    from deltalake.transaction import AddAction, RemoveAction
+
+    from lakehouse.publish import Partition
     from lakehouse.storage import Lakehouse
 
 
@@ -56,8 +56,11 @@ class Files:
         """
         there = set(self.of(None, batch_id))
         actions: list[AddAction | RemoveAction] = [
-            *(self._remove(name) for name in sorted(there.difference(names))),
-            *(self._add(name) for name in sorted(set(names) - there)),
+            *(remove_action(name, _partition(name)) for name in sorted(there.difference(names))),
+            *(
+                add_action(self._lake, self._table, name, _partition(name))
+                for name in sorted(set(names) - there)
+            ),
         ]
         if not actions:
             return
@@ -69,18 +72,6 @@ class Files:
                 schema=target.schema(),
                 partition_by=target.metadata().partition_columns,
             )
-
-    def _add(self, name: str) -> AddAction:
-        action = add_action(self._lake, self._table, name, "")
-        return replace(action, partition_values=_partition(name))
-
-    def _remove(self, name: str) -> RemoveAction:
-        return RemoveAction(
-            path=name,
-            data_change=True,
-            deletion_timestamp=int(time.time() * 1000),
-            partition_values=_partition(name),
-        )
 
     def rewrite(self, name: str, gone: Callable[[pa.RecordBatch], pa.Array]) -> str | None:
         """Write a file without some of its rows beside it; returns its name, None if none is left.
@@ -112,7 +103,7 @@ class Files:
             yield from pq.ParquetFile(source).iter_batches(columns=list(columns))
 
 
-def _partition(name: str) -> dict[str, str | None]:
+def _partition(name: str) -> Partition:
     """What Delta calls the partition in which a file lies; none where the table is not cut."""
     folder, _, _ = name.rpartition("/")
     return {"batch_id": folder.removeprefix("batch_id=")} if folder else {}

@@ -164,7 +164,7 @@ def complete(buckets: Sequence[Bucket], aside: Mapping[int, str]) -> Check:
         level=level,
         success=success,
         expected=bounds_said(bound.warn, bound.fail, below=False),
-        observed=f"{lost:,} of {users:,} users are in {len(aside):,} buckets that were set aside",
+        observed=f"{lost:,} of {users:,} users are in buckets that were set aside: {len(aside):,}",
         unexpected_count=lost,
         examples=[],
         worst=[f"bucket {number}: {aside[number]}" for number in sorted(aside)[:SHOWN]],

@@ -42,7 +42,8 @@ def test_parts_are_measured_alone():
         "reading ours",
         "embedding float32",
         "embedding bfloat16",
-        "products of matrices",
+        "products of matrices by MKL",
+        "products of matrices by oneDNN",
         "writing defaults",
         "writing ours",
     ]

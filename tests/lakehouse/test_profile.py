@@ -94,6 +94,31 @@ def test_rows_keys_nulls_and_the_oldest_moment_are_of_all_rows():
     assert found.as_of == NOON - timedelta(days=3)
 
 
+def test_counts_of_parts_add_up_to_those_of_the_whole(tmp_path, monkeypatch):
+    bits = [[1.0, float(number % 4 == 0)] for number in range(90)]
+    bits[7], bits[50] = [1.0], [np.nan, 1.0]
+    rows = features(users(90), [[0.5]] * 90, bits)
+    moments = [NOON - timedelta(days=number % 5) for number in range(90)]
+    rows = rows.set_column(3, "as_of", pa.array(moments, MOMENT))
+    for part in range(6):
+        ds.write_dataset(rows.slice(15 * part, 15), tmp_path / f"{part}", format="parquet")
+    monkeypatch.setattr(module, "ROWS_AT_ONCE", 30)
+    given = []
+
+    def elsewhere(work, parts):
+        given.extend(parts)
+        return map(work, parts)
+
+    staged = ds.dataset(tmp_path, format="parquet")
+    whole = profile(staged, "user_features", 90, vectors=False)
+    found = profile(staged, "user_features", 90, vectors=False, spread=elsewhere)
+    assert len(given) == 3
+    assert sorted(found.keys.to_pylist()) == sorted(whole.keys.to_pylist()) == users(90)
+    assert found.present.tolist() == whole.present.tolist()
+    for name in ("rows", "nulls", "below", "as_of", "buckets"):
+        assert getattr(found, name) == getattr(whole, name)
+
+
 def test_a_table_without_rows_has_an_empty_profile():
     found = profiled(embeddings([]))
     assert (found.rows, len(found.keys), len(found.vectors), found.as_of) == (0, 0, 0, None)

@@ -4,6 +4,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import torch
 from numpy.testing import assert_allclose
 
 from ray_apps import embed_bucket
@@ -130,3 +131,12 @@ def test_how_many_are_embedded_at_once_is_measured_once(actor):
     assert actor.predictor.rows_at_once in speeds
     actor(row(1))
     assert actor.speeds is speeds
+
+
+def test_it_computes_on_the_threads_it_is_given_whatever_the_environment_says(ready):
+    before = torch.get_num_threads()
+    try:
+        EmbedBucket(ready.lake.uri, ready.batch_id, threads=before + 1)
+        assert torch.get_num_threads() == before + 1
+    finally:
+        torch.set_num_threads(before)
