@@ -38,7 +38,7 @@ check: install  ## what CI runs: format, lint, types, import directions, tests
 	$(BIN)/lint-imports
 	$(MAKE) test
 
-cluster-test: install  ## Ray and Spark on three hosts that are namespaces, with power cuts; as root, ten minutes and more; no part of test
+cluster-test: install  ## Ray and Spark on three hosts that are namespaces, with power cuts; as root, ten minutes; no part of test
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/pytest -m cluster -s tests/cluster
 
 wheel: install  ## what ray up carries to the hosts: the package and its pins, in build/wheel

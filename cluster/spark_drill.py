@@ -37,6 +37,7 @@ SIMULATION = Simulation(events=8_000)
 INGESTED = ("items", "users", "onboarding", "listens")
 BUILT = ("track_vectors", "user_features", "training_examples")
 VECTORS = ("vector", "features")
+OWN = {"batch_id", "fingerprint"}  # which tells the bits of the numbers
 ONE_MACHINE = ("--master", "local[2]", *SMALL)
 
 
@@ -151,10 +152,10 @@ def compared(table: str, one: Lakehouse, other: Lakehouse) -> Compared:
 
 
 def taken_apart(lake: Lakehouse, table: str) -> tuple[list[str], list[np.ndarray]]:
-    """What each row says in order, and its vectors, without the batch's id."""
+    """What each row says in order, and its vectors, without what is of one batch alone."""
     found = lake.open(table).to_pyarrow_table()
     vectors = [field.name for field in found.schema if field.name in VECTORS]
-    facts = [name for name in found.column_names if name not in (*VECTORS, "batch_id")]
+    facts = [name for name in found.column_names if name not in (*VECTORS, *OWN)]
     told = [repr(row) for row in found.select(facts).to_pylist()]
     numbers = [
         np.concatenate([np.zeros(0), *row.values()]) for row in found.select(vectors).to_pylist()
