@@ -11,6 +11,7 @@ import pyarrow.dataset as ds
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    import pyarrow.compute as pc
 
 Result = TypeVar("Result")
 # What Arrow reads at once and ahead: its own defaults hold gigabytes of feature rows.
@@ -31,8 +32,21 @@ class Part:
 
     def dataset(self) -> ds.Dataset:
         """The rows of these files alone."""
-        first = self.fragments[0]
-        return ds.FileSystemDataset(self.fragments, self.schema, first.format, first.filesystem)
+        filesystem = self.fragments[0].filesystem if self.fragments else None
+        return ds.FileSystemDataset(self.fragments, self.schema, ds.ParquetFileFormat(), filesystem)
+
+
+def part_with(dataset: ds.Dataset, chosen: pc.Expression) -> Part:
+    """The files of a table that may have such rows.
+
+    The fragments are new ones: those of a dataset keep the footers that they have read for as long
+    as the dataset is there.
+    """
+    fresh = [
+        one.format.make_fragment(one.path, one.filesystem, one.partition_expression)
+        for one in dataset.get_fragments(filter=chosen)
+    ]
+    return Part(dataset.schema, fresh)
 
 
 Spread = Callable[[Callable[[Part], Any], Sequence[Part]], Iterable[Any]]

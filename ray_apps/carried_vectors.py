@@ -17,6 +17,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from lakehouse.parts import part_with
 from ray_apps.bucket_plan import EMBEDDINGS
 from schemas.arrow import matrix
 
@@ -113,9 +114,9 @@ class CarriedVectors:
     def open(self, bucket: int) -> Before | None:
         """Read the vectors of a bucket; None where it has none."""
         own = pc.field("bucket") == bucket
-        fragments = list(self._dataset.get_fragments(filter=own))
-        rows = self._dataset.to_table(columns=KEPT, filter=own)
+        part = part_with(self._dataset, own)
+        rows = part.dataset().to_table(columns=KEPT, filter=own)
         if not rows.num_rows:
             return None
-        alone = sum(fragment.count_rows() for fragment in fragments) == rows.num_rows
-        return Before(rows, tuple(one.path for one in fragments) if alone else ())
+        alone = sum(fragment.count_rows() for fragment in part.fragments) == rows.num_rows
+        return Before(rows, tuple(one.path for one in part.fragments) if alone else ())

@@ -9,6 +9,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from lakehouse.files import ROWS_IN_GROUP_OF
+from lakehouse.parts import part_with
 from lakehouse.vector_pages import read_vectors
 from schemas.arrow import matrix
 
@@ -75,7 +76,7 @@ class FeatureBuckets:
             yield from self._scan(fragment, bucket, WHO)
 
     def _fragments(self, bucket: int) -> Iterator[ds.ParquetFileFragment]:
-        yield from self._dataset.get_fragments(filter=pc.field("bucket") == bucket)
+        yield from part_with(self._dataset, pc.field("bucket") == bucket).fragments
 
     def _scan(
         self, fragment: ds.Fragment, bucket: int, columns: list[str]

@@ -2,11 +2,12 @@ import pickle
 from itertools import chain
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
 
-from lakehouse.parts import each_part
+from lakehouse.parts import Part, each_part, part_with
 
 
 @pytest.fixture
@@ -53,3 +54,23 @@ def test_what_folders_say_is_known_of_a_part(dataset):
     expected = dataset.to_table(columns=["cut", "number"]).to_pylist()
     assert sorted(found, key=str) == sorted(expected, key=str)
     assert {row["cut"] for row in found} == {0, 1}
+
+
+def test_files_that_may_have_some_rows_are_a_part(dataset):
+    part = part_with(dataset, pc.field("cut") == 1)
+    assert sorted(numbers(part.dataset())) == [3, 8]
+    assert numbers(part_with(dataset, pc.field("cut") == 2).dataset()) == []
+
+
+def test_no_footer_is_kept_by_the_table(dataset, tmp_path):
+    read = [one.metadata.num_rows for one in part_with(dataset, pc.field("cut") == 1).fragments]
+    assert read == [1, 1]
+    for place in tmp_path.rglob("*.parquet"):
+        place.unlink()
+    for one in dataset.get_fragments():
+        with pytest.raises(FileNotFoundError):
+            one.ensure_complete_metadata()
+
+
+def test_a_part_without_files_has_no_rows():
+    assert numbers(Part(pa.schema({"number": pa.int64()}), []).dataset()) == []
