@@ -64,10 +64,10 @@ def audit(
         table: name of the contract.
         run_id: the batch or the ingest that staged the files.
         files: Parquet files or one folder of them.
-        spark: used for more than ``ROWS_IN_MEMORY`` rows; without it they go through memory, so
-            many at a time.
+        spark: checks more than ``ROWS_IN_MEMORY`` rows; without it they go through memory, so many
+            at a time.
         more: checks that the job has made by itself.
-        spread: looks at parts of files that are cut by key, on many hosts.
+        spread: looks at parts of more rows than that on many hosts; files are cut by key.
 
     Raises:
         ContractError: the files do not have the columns and types of the contract.
@@ -77,8 +77,9 @@ def audit(
     staged = ds.dataset(places, format="parquet", filesystem=arrow_filesystem(lake.filesystem))
     contract(table).check(staged.schema)
     rows = staged.count_rows()
-    engine = spark if rows > ROWS_IN_MEMORY else None
-    checks = _contract_checks(table, staged, files, engine, spread)
+    if rows <= ROWS_IN_MEMORY:
+        spark = spread = None
+    checks = _contract_checks(table, staged, files, spark, spread)
     batch = next((one for one in lake.batches.list() if one.batch_id == run_id), None)
     if batch is not None:
         checks += live_checks(lake, table, batch.refreshed(), staged, spread)

@@ -174,6 +174,7 @@ def test_parts_may_be_checked_elsewhere(lake, tmp_path, track_vectors, monkeypat
         sent = (pickle.loads(pickle.dumps((work, part))) for part in parts)  # noqa: S301 - as Ray
         return [work(part) for work, part in sent]
 
+    monkeypatch.setattr(gate, "ROWS_IN_MEMORY", 3)
     monkeypatch.setattr(gate, "ROWS_AT_ONCE", 2)
     spread = gate.audit(lake, "track_vectors", "r", parts, spark=None, spread=elsewhere)
     assert len(given) == 3
