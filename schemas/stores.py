@@ -71,6 +71,8 @@ def filesystem_of(uri: str | os.PathLike[str]) -> tuple[AbstractFileSystem, str]
 
         return S3FileSystem(), S3FileSystem._strip_protocol(uri)  # noqa: SLF001 - fsspec's own way
     filesystem, path = fsspec.core.url_to_fs(uri)
+    if isinstance(filesystem, LocalFileSystem):
+        path = os.path.normpath(path)  # paths below it are compared as text
     return filesystem, path
 
 

@@ -24,6 +24,11 @@ def test_a_folder_has_the_filesystem_of_this_machine_and_needs_no_options(tmp_pa
     assert delta_options(str(tmp_path)) == {}
 
 
+@pytest.mark.parametrize("way", ["{}/other/../lake", "file://{}/./lake/", "{}//lake"])
+def test_a_folder_has_one_name_whichever_way_leads_to_it(tmp_path, way):
+    assert filesystem_of(way.format(tmp_path))[1] == f"{tmp_path}/lake"
+
+
 @pytest.mark.parametrize("uri", ["s3://lakes/demo", "s3a://lakes/demo/"])
 def test_both_ways_to_name_an_s3_store_are_one_place(uri):
     assert is_s3(uri)
