@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-
 from pydantic import Field
 from pydantic_settings import CliApp, CliPositionalArg, CliSubCommand
 from rich.console import Console
@@ -15,7 +13,7 @@ from schemas.settings import Settings
 from tasteprint.opening import open_batch
 from tasteprint.rebuild import BatchesRebuild
 from tasteprint.refresh import BatchesRefresh
-from tasteprint.settings import OnLakehouse
+from tasteprint.settings import Moment, OnLakehouse
 from tasteprint.summary import compare_batches, describe_batch
 
 console = Console(highlight=False)
@@ -75,7 +73,7 @@ class BatchesPromote(OnLakehouse):
     """
 
     batch: CliPositionalArg[str] = Field(description="The id of a candidate, or a legacy batch.")
-    legacy_until: datetime | None = None
+    legacy_until: Moment | None = None
     """Until when consumers that are not ready may count on the legacy batch, such as 2027-01-31."""
 
     def cli_cmd(self) -> None:
@@ -83,8 +81,7 @@ class BatchesPromote(OnLakehouse):
         lake = self.lake
         chosen = lake.batches.get(self.batch)
         ready = ConsumerRegistry(lake).ready_for(chosen)
-        until = self.legacy_until and _utc(self.legacy_until)
-        promoted = lake.batches.promote(chosen.batch_id, ready, until)
+        promoted = lake.batches.promote(chosen.batch_id, ready, self.legacy_until)
         console.print(f"{promoted.batch_id} is {promoted.state}")
         for one in lake.batches.list():
             if one.state == "legacy" and one.consumers:
@@ -128,13 +125,12 @@ class BatchesOpen(OnLakehouse):
 
     holdout_days: float = 7.0
     """Days at the end that are kept out of the batch, to test it on."""
-    as_of: datetime | None = None
+    as_of: Moment | None = None
     """The batch's moment, UTC, instead of --holdout-days."""
 
     def cli_cmd(self) -> None:
         """Print nothing but the id, for scripts."""
-        moment = self.as_of and _utc(self.as_of)
-        print(open_batch(Lakehouse(self.lakehouse), self.holdout_days, moment).batch_id)  # noqa: T201
+        print(open_batch(Lakehouse(self.lakehouse), self.holdout_days, self.as_of).batch_id)  # noqa: T201
 
 
 class Batches(Settings):
@@ -162,8 +158,3 @@ class Batches(Settings):
     def cli_cmd(self) -> None:
         """Run the subcommand."""
         CliApp.run_subcommand(self)
-
-
-def _utc(moment: datetime) -> datetime:
-    """A moment that names no time zone is one of UTC."""
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import TYPE_CHECKING
 
 from pydantic import Field
@@ -13,7 +12,7 @@ from lakehouse.storage import Lakehouse
 from schemas.errors import BatchError
 from tasteprint.engines import execute, flags, ray_step, spark_step
 from tasteprint.opening import newest_inputs
-from tasteprint.settings import OnEngines
+from tasteprint.settings import Moment, OnEngines
 
 if TYPE_CHECKING:
     from lakehouse.batch import Batch
@@ -31,7 +30,7 @@ class BatchesRefresh(OnEngines):
     batch: CliPositionalArg[str] = Field(default="live", description="An id, or live, or legacy.")
     holdout_days: float = 0.0
     """Days at the end that are kept out."""
-    as_of: datetime | None = None
+    as_of: Moment | None = None
     """The moment to refresh to, UTC, instead of --holdout-days."""
     drop: bool = False
     """Give a refresh up that was broken off or that a gate has stopped."""

@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+from typing import Annotated
+
+from pydantic import AfterValidator
+
 from lakehouse.storage import Lakehouse
 from schemas.errors import InputError
 from schemas.settings import Settings
 
 DEFAULT_LAKEHOUSE = "var/lakehouse"
 QUICK_START = "--driver-java-options -XX:TieredStopAtLevel=1"
+
+
+def in_utc(moment: datetime) -> datetime:
+    """A moment that names no time zone is one of UTC."""
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+Moment = Annotated[datetime, AfterValidator(in_utc)]
 
 
 class OnLakehouse(Settings):

@@ -33,7 +33,8 @@ def vectors(lake, batch="live") -> dict[str, np.ndarray]:
 def test_a_refresh_moves_the_vectors_of_who_has_played_since_in_the_same_space(copied):
     before, old = copied.batches.get("live"), vectors(copied)
     moment = before.as_of + timedelta(hours=12)
-    BatchesRefresh(batch="live", lakehouse=copied.uri, as_of=moment).cli_cmd()
+    told = moment.replace(tzinfo=None).isoformat()  # as people type it, who mean UTC
+    BatchesRefresh.parse(["--lakehouse", copied.uri, "--as-of", told]).cli_cmd()
     after, new = copied.batches.get("live"), vectors(copied)
     assert after.as_of == moment
     assert after.refresh is None
