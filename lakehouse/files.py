@@ -1,12 +1,11 @@
 """Parquet files as our own processes write them: laid out to be read fast.
 
 Vectors are nearly all bytes of the tables of users, and reading them is a good part of what it
-costs to embed everyone. The numbers of a
-vector are never null, which saves a reader a look at each. Those of a row group are one page that
-is not compressed, and the footer says how long the vectors are, so that ``lakehouse.vector_pages``
-reads them at once. Dictionaries and ranges of the numbers take time and save nothing. A reader
-holds a row group at a time, so groups are small; those of features stay in a core's cache between
-being read and being embedded.
+costs to embed everyone. The numbers of a vector are never null, which saves a reader a look at
+each. Those of a row group are one page that is not compressed, and the footer says how long the
+vectors are, so that ``lakehouse.vector_pages`` reads them at once. Dictionaries and ranges of the
+numbers take time and save nothing. A reader holds a row group at a time, so groups are small; those
+of features stay in a core's cache between being read and being embedded.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ def spread(work: Callable[[Part], Result], parts: Sequence[Part]) -> Iterator[Re
 
     Args:
         work: may be run twice.
-        parts: small, such as names of files; results travel to this process, too.
+        parts: small, as lists of files are; results travel to this process, too.
     """
     import ray
 
