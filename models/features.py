@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from models.events import DAY, NEVER, Histories, Rows
+from models.history import INTERESTS_HALF_LIFE, Pairs, Sums, decay
 from models.layout import AGE_BANDS, HALF_LIVES, INTERESTS, LONGEST
 from models.ranks import first_of_each
 from models.sums import weighted_sums
@@ -29,14 +30,9 @@ if TYPE_CHECKING:
     from models.layout import FeatureLayout
 
 FAVOURITES = 5  # creators
-INTERESTS_HALF_LIFE = 50.0  # plays, which means the same to whoever plays much or little
 FAVOURITES_SHARE = 0.5  # of favourite creators in interests
+HABITS = ("hour", "weekday", "kind", "surface", "device")
 Part = tuple[np.ndarray, np.ndarray]  # values (Q, w) of a group, and for whom it is known (Q,) bool
-
-
-def decay(age: np.ndarray, half_life: float) -> np.ndarray:
-    """2^(-age / half_life), both in days, or both in plays."""
-    return np.exp2(-age / half_life)
 
 
 def creator_vectors(vectors: np.ndarray, creator_of_item: np.ndarray, creators: int) -> np.ndarray:
@@ -89,22 +85,53 @@ class FeatureBuilder:
             profiles: what each query's user has told us by then.
             moments: (Q,) int64 microseconds.
         """
-        queries = len(moments)
+        return self.finish(self.sums(events, len(moments)), profiles, moments)
+
+    def sums(self, events: Events, queries: int) -> Sums:
+        """What plays add up to, for each query as of its last play.
+
+        Args:
+            events: of any order.
+            queries: how many there are.
+        """
         events = events.in_order()
         histories = _histories(events, queries)
-        heard = histories.last != NEVER
         behind = (histories.last[events.query] - events.at) / DAY
-        by_creator = _by_creator(events, behind, len(self._space.creators))
-        favourites = _favourites(by_creator)
+        heard = events.item >= 0
+        item, owner = events.item[heard], events.query[heard]
+        # As of the last play, for a history of years ago would vanish in float32.
+        by_age = {
+            name: Pairs(owner, item, (events.weight * decay(behind, half_life))[heard])
+            for name, half_life in HALF_LIVES.items()
+        }
+        by_plays = events.weight * decay(_plays_after(events), INTERESTS_HALF_LIFE)
+        return Sums(
+            histories,
+            counts=np.bincount(events.query, minlength=queries),
+            tastes={
+                name: _summed(self._space.vectors, pairs, queries) for name, pairs in by_age.items()
+            },
+            interests=_summed(self._space.codes, Pairs(owner, item, by_plays[heard]), queries),
+            by_creator=_by_creator(events, behind, len(self._space.creators)),
+            items=_distinct(events),
+            habits=self._habits(events, behind, queries),
+        )
+
+    def finish(self, sums: Sums, profiles: Profiles, moments: np.ndarray) -> Rows:
+        """The rows of histories that have been added up; the rest as in ``rows``."""
+        queries = len(moments)
+        histories = sums.histories
+        heard = histories.last != NEVER
+        favourites = _favourites(sums.by_creator)
         amounts = np.zeros((queries, self.layout["amounts"].width))
-        amounts[:, STILL] = _variety(events, queries, by_creator)
+        amounts[:, STILL] = _variety(sums, queries)
         amounts[:, MOVING] = _moving(histories, moments)
         parts = {
-            **self._tastes(events, behind, queries),
+            **{name: _direction(total) for name, total in sums.tastes.items()},
             "creators": _direction(_summed(self._space.creators, favourites, queries)),
-            INTERESTS: self._interests(events, favourites, queries),
+            INTERESTS: self._interests(sums.interests, favourites, queries),
             "amounts": (amounts, heard),
-            **self._habits(events, behind, queries),
+            **{name: _shares(total) for name, total in sums.habits.items()},
             **self._told(profiles),
         }
         features = np.zeros((queries, self.layout.width), np.float32)
@@ -134,38 +161,21 @@ class FeatureBuilder:
                 features[:, group.slice] = np.where(known[:, None], values, 0.0)
                 present[:, position] = known
 
-    def _tastes(self, events: Events, behind: np.ndarray, queries: int) -> dict[str, Part]:
-        heard = events.item >= 0
-        item, owner = events.item[heard], events.query[heard]
-        found = {}
-        for name, half_life in HALF_LIVES.items():
-            # As of the last play, for a history of years ago would vanish in float32.
-            weight = (events.weight * decay(behind, half_life))[heard]
-            plays = Pairs(owner, item, weight)
-            found[name] = _direction(_summed(self._space.vectors, plays, queries))
-        return found
-
-    def _interests(self, events: Events, favourites: Pairs, queries: int) -> Part:
+    def _interests(self, total: np.ndarray, favourites: Pairs, queries: int) -> Part:
         """Where the last plays lay, and half as much where the favourite creators lie."""
-        heard = events.item >= 0
-        weight = (events.weight * decay(_plays_after(events), INTERESTS_HALF_LIFE))[heard]
-        plays = Pairs(events.query[heard], events.item[heard], weight)
-        lately = unit(_summed(self._space.codes, plays, queries))
         liked = unit(_summed(self._space.creator_codes, favourites, queries))
-        return _direction(lately + FAVOURITES_SHARE * liked)
+        return _direction(unit(total) + FAVOURITES_SHARE * liked)
 
-    def _habits(self, events: Events, behind: np.ndarray, queries: int) -> dict[str, Part]:
+    def _habits(self, events: Events, behind: np.ndarray, queries: int) -> dict[str, np.ndarray]:
         weight = events.weight * decay(behind, LONGEST)
         found = {}
-        for name in ("hour", "weekday", "kind", "surface", "device"):
+        for name in HABITS:
             column = getattr(events, name)
             width = self.layout[name].width
             known = column >= 0
             cell = (events.query * width + column)[known]
-            shares = np.bincount(cell, weight[known], queries * width).astype(float)
-            shares = shares.reshape(queries, width)
-            total = shares.sum(axis=1, keepdims=True)
-            found[name] = np.divide(shares, total, out=shares, where=total > 0), total[:, 0] > 0
+            total = np.bincount(cell, weight[known], queries * width).astype(float)
+            found[name] = total.reshape(queries, width)
         return found
 
     def _told(self, profiles: Profiles) -> dict[str, Part]:
@@ -193,14 +203,6 @@ class FeatureBuilder:
 
 MOVING = [0, 1, 2, 6, 7]  # columns of layout.AMOUNTS that change with time alone
 STILL = [3, 4, 5]  # and those that only a play changes
-
-
-class Pairs(NamedTuple):
-    """Weight by query and column, in that order; all arrays (N,)."""
-
-    query: np.ndarray
-    column: np.ndarray
-    weight: np.ndarray
 
 
 def _plays_after(events: Events) -> np.ndarray:
@@ -273,16 +275,26 @@ def _by_creator(events: Events, behind: np.ndarray, creators: int) -> Pairs:
     return Pairs(query, column, total)
 
 
-def _variety(events: Events, queries: int, by_creator: Pairs) -> np.ndarray:
-    """The amounts that only a play changes, (Q, 3), as STILL has them."""
-    plays = np.bincount(events.query, minlength=queries)
+def _distinct(events: Events) -> Pairs:
+    """The items of each query, each once; those without a vector are one."""
     width = int(events.item.max(initial=0)) + 2
     cell = np.sort(events.query * width + events.item + 1)
-    distinct = np.bincount(cell[np.diff(cell, prepend=-1) > 0] // width, minlength=queries)
+    query, column = np.divmod(cell[np.diff(cell, prepend=-1) > 0], width)
+    return Pairs(query, column - 1, np.ones(len(query)))
+
+
+def _shares(total: np.ndarray) -> Part:
+    whole = total.sum(axis=1, keepdims=True)
+    return np.divide(total, whole, out=total.copy(), where=whole > 0), whole[:, 0] > 0
+
+
+def _variety(sums: Sums, queries: int) -> np.ndarray:
+    """The amounts that only a play changes, (Q, 3), as STILL has them."""
+    distinct = np.bincount(sums.items.query, minlength=queries)
     columns = [
         np.log1p(distinct),
-        distinct / np.maximum(plays, 1),
-        _evenness(by_creator, queries),
+        distinct / np.maximum(sums.counts, 1),
+        _evenness(sums.by_creator, queries),
     ]
     return np.stack(columns, axis=1)
 
