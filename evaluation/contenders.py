@@ -13,7 +13,8 @@ from evaluation.places import item_places
 from models.baselines import BASELINES, Interactions, Representation
 from models.baselines.baseline import padded
 from models.events import DAY
-from models.features import decay, unit
+from models.features import unit
+from models.history import decay
 from models.layout import HALF_LIVES
 from models.sums import weighted_sums
 from schemas.arrow import matrix

@@ -155,4 +155,4 @@ def told_by(people: Newcomers, layout: FeatureLayout) -> Told:
     ids = pa.array(people.user_ids)
     profiles = {name: people.profiles[name] for name in people.profiles.column_names}
     columns = {"user_id": ids.dictionary_encode(), **profiles, **people.picks.columns()}
-    return Told(pa.table(columns), ids, layout)
+    return Told.of_rows(pa.table(columns), ids, layout)

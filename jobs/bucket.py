@@ -79,7 +79,7 @@ class BucketFeatures:
         users = _everyone(played, told, before)
         if not len(users):
             return self._tables(bucket, {})
-        people = Told(told, users, self.layout)
+        people = Told.of_rows(told, users, self.layout)
         plays = None if played is None else Plays.of(played, users, self.shipped.item_ids())
         made = {"user_features": self._features(users, people, plays, before)}
         if self.sequence_length:

@@ -16,10 +16,10 @@ import pyarrow.compute as pc
 
 from jobs.blocks import BLOCKS, PLAYS, ROWS_AT_ONCE, packed
 from jobs.cooccurrence import FOLDS
-from jobs.hashing import xxhash64
 from jobs.parts import cut, tables
 from jobs.shipping import mapped_ids
 from lakehouse.storage import Lakehouse
+from models.hashing import xxhash64
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping

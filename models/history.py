@@ -15,8 +15,9 @@ from models.events import DAY, NEVER, Histories
 from models.layout import HALF_LIVES, LONGEST
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
+HISTORY = ("first", "last", "plays")
 INTERESTS_HALF_LIFE = 50.0  # plays, which means the same to whoever plays much or little
 
 
@@ -53,6 +54,20 @@ class Sums(NamedTuple):
     by_creator: Pairs
     items: Pairs
     habits: dict[str, np.ndarray]
+
+    def of(self, query: int) -> Sums:
+        """The sums of one query, as its only one."""
+        one = slice(query, query + 1)
+        histories = Histories(*(getattr(self.histories, name)[one] for name in HISTORY))
+        return Sums(
+            histories,
+            counts=self.counts[one],
+            tastes={name: total[one] for name, total in self.tastes.items()},
+            interests=self.interests[one],
+            by_creator=_of_query(self.by_creator, query),
+            items=_of_query(self.items, query),
+            habits={name: total[one] for name, total in self.habits.items()},
+        )
 
     def then(self, later: Sums) -> Sums:
         """The sums of these plays and of others of the same queries.
@@ -97,6 +112,47 @@ class Sums(NamedTuple):
                 for name, total in self.habits.items()
             },
         )
+
+
+def stacked(parts: Sequence[Sums]) -> Sums:
+    """The sums of several, the queries of the first part first."""
+    queries = np.cumsum([0, *(len(part.counts) for part in parts[:-1])])
+
+    def one_below_other(pick: Callable[[Sums], np.ndarray]) -> np.ndarray:
+        return np.concatenate([pick(part) for part in parts])
+
+    def shifted(pick: Callable[[Sums], Pairs]) -> Pairs:
+        each = [pick(part) for part in parts]
+        whose = [pairs.query + first for pairs, first in zip(each, queries, strict=True)]
+        return Pairs(
+            np.concatenate(whose),
+            np.concatenate([pairs.column for pairs in each]),
+            np.concatenate([pairs.weight for pairs in each]),
+        )
+
+    def by_name(of: str) -> dict[str, np.ndarray]:
+        names = getattr(parts[0], of)
+        return {name: np.concatenate([getattr(part, of)[name] for part in parts]) for name in names}
+
+    return Sums(
+        Histories(
+            first=one_below_other(lambda sums: sums.histories.first),
+            last=one_below_other(lambda sums: sums.histories.last),
+            plays=one_below_other(lambda sums: sums.histories.plays),
+        ),
+        counts=one_below_other(lambda sums: sums.counts),
+        tastes=by_name("tastes"),
+        interests=one_below_other(lambda sums: sums.interests),
+        by_creator=shifted(lambda sums: sums.by_creator),
+        items=shifted(lambda sums: sums.items),
+        habits=by_name("habits"),
+    )
+
+
+def _of_query(pairs: Pairs, query: int) -> Pairs:
+    begin, end = np.searchsorted(pairs.query, [query, query + 1])
+    column, weight = pairs.column[begin:end], pairs.weight[begin:end]
+    return Pairs(np.zeros(end - begin, np.int64), column, weight)
 
 
 def _faded(from_last: np.ndarray, to_last: np.ndarray) -> Callable[[float], np.ndarray]:

@@ -10,13 +10,12 @@ from models.events import DAY, SKIP_WEIGHT, Events, Profiles
 from models.features import (
     FAVOURITES,
     FAVOURITES_SHARE,
-    INTERESTS_HALF_LIFE,
     FeatureBuilder,
     ItemSpace,
     creator_vectors,
-    decay,
     unit,
 )
+from models.history import INTERESTS_HALF_LIFE, decay
 from models.layout import AMOUNTS, CODE_SIZE, HALF_LIVES, LONGEST, VECTOR_SIZE, build_layout
 
 LAYOUT = build_layout(

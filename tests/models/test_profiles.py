@@ -21,7 +21,7 @@ ROWS = [
 def told(rows: list[dict]) -> Told:
     table = pa.Table.from_pylist(rows, schema=pa.schema([("user_id", pa.string()), *SCHEMA]))
     ids = table["user_id"].combine_chunks().dictionary_encode()  # as blocks bring it
-    return Told(table.set_column(0, "user_id", ids), USERS, LAYOUT)
+    return Told.of_rows(table.set_column(0, "user_id", ids), USERS, LAYOUT)
 
 
 def test_a_profile_goes_to_its_user_and_says_nothing_of_moments_before_it_was_made():
@@ -39,7 +39,7 @@ def test_only_picks_before_the_moment_count():
 
 
 def test_of_users_who_have_told_nothing_nothing_is_known():
-    found = Told(None, USERS, LAYOUT).at(np.arange(3), np.full(3, DAY))
+    found = Told.of_rows(None, USERS, LAYOUT).at(np.arange(3), np.full(3, DAY))
     assert set(found.country.tolist()) == {-1}
     assert np.isnan(found.account_age).all()
     assert len(found.pick_query) == 0

@@ -3,7 +3,7 @@ import pyarrow as pa
 import pytest
 from pyspark.sql import functions as F
 
-from jobs.hashing import xxhash64
+from models.hashing import xxhash64
 
 pytestmark = pytest.mark.spark
 
