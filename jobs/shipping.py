@@ -16,7 +16,7 @@ from pyspark.sql import functions as F
 
 from jobs.cooccurrence import VARIANTS, WHOLE
 from jobs.tables import read
-from models.features import FeatureBuilder, ItemSpace, creator_vectors
+from models.features import FeatureBuilder, ItemSpace
 from models.layout import VECTOR_SIZE
 from schemas.arrow import matrix
 
@@ -188,30 +188,26 @@ def saved(
     ids: pa.Array,
 ) -> Shipped:
     """Write the files into a new folder, the creators' vectors and the items' codes among them."""
-    import torch
+    from models.codebook import item_space  # and PyTorch, which takes a second
 
     folder.mkdir(parents=True)
-    creators = int(creator_of_item.max(initial=-1)) + 1
-    centres = {
-        fold: creator_vectors(rows, creator_of_item, creators) for fold, rows in vectors.items()
-    }
-
-    def coded(rows: np.ndarray) -> np.ndarray:
-        found: np.ndarray = codebook.codes(torch.from_numpy(rows)).numpy()
-        return found
+    spaces = {fold: item_space(rows, creator_of_item, codebook) for fold, rows in vectors.items()}
 
     def save(what: str, values: np.ndarray) -> str:
         path = folder / f"{folder.name}-{what}.npy"
         np.save(path, values)
         return str(path)
 
+    def of_each(what: str, part: str) -> dict[int, str]:
+        return {
+            fold: save(f"{what}-{fold}", getattr(space, part)) for fold, space in spaces.items()
+        }
+
     return Shipped(
-        vectors={fold: save(f"vectors-{fold}", rows) for fold, rows in vectors.items()},
-        creators={fold: save(f"creators-{fold}", rows) for fold, rows in centres.items()},
-        codes={fold: save(f"codes-{fold}", coded(rows)) for fold, rows in vectors.items()},
-        creator_codes={
-            fold: save(f"creator-codes-{fold}", coded(rows)) for fold, rows in centres.items()
-        },
+        vectors=of_each("vectors", "vectors"),
+        creators=of_each("creators", "creators"),
+        codes=of_each("codes", "codes"),
+        creator_codes=of_each("creator-codes", "creator_codes"),
         creator_of_item=save("creator_of_item", creator_of_item),
         duration_of_item=save("duration_of_item", duration_of_item),
         ids=save_ids(folder / f"{folder.name}-ids.arrow", ids),

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from models.features import unit
+from models.features import ItemSpace, creator_vectors, unit
 from models.layout import CODE_SIZE, VECTOR_SIZE
 
 if TYPE_CHECKING:
@@ -83,6 +83,21 @@ class Codebook(nn.Module):
         mean, spread = self.log_plays
         common = (torch.log1p(plays.to(vectors.dtype)) - mean) / spread
         return torch.cat([vectors, F.normalize(self.codes(vectors), dim=1), common[:, None]], dim=1)
+
+
+def item_space(vectors: np.ndarray, creator_of_item: np.ndarray, codebook: Codebook) -> ItemSpace:
+    """Items and their creators, and the codes of both, as features see them.
+
+    Args:
+        vectors: (items, VECTOR_SIZE) float32.
+        creator_of_item: (items,) int64, dense; -1 where unknown.
+        codebook: of the batch.
+    """
+    creators = creator_vectors(vectors, creator_of_item, int(creator_of_item.max(initial=-1)) + 1)
+    codes, creator_codes = (
+        codebook.codes(torch.from_numpy(rows)).numpy() for rows in (vectors, creators)
+    )
+    return ItemSpace(vectors, creators, codes, creator_codes)
 
 
 def fit_codebook(vectors: np.ndarray, plays: np.ndarray, seed: int) -> Codebook:

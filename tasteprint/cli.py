@@ -20,6 +20,7 @@ from tasteprint.gates import Gates
 from tasteprint.neighbors import Neighbors
 from tasteprint.quarantine import Quarantine
 from tasteprint.run import Run
+from tasteprint.serve import NewToken, Serve
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -54,6 +55,10 @@ class Tasteprint(Settings):
     """List, show and replay refused rows."""
     contracts: CliSubCommand[Contracts]
     """Check, compare or print the contracts of all tables."""
+    serve: CliSubCommand[Serve]
+    """Answer with vectors over HTTP, and make them anew within a second of an event."""
+    tokens: CliSubCommand[NewToken]
+    """Make a token for someone who asks the service."""
     forget: CliSubCommand[Forget]
     """Erase a person from everything."""
     vacuum: CliSubCommand[Vacuum]

@@ -1,3 +1,4 @@
+import asyncio
 import uuid
 from datetime import UTC, datetime, timedelta
 
@@ -9,7 +10,10 @@ import torch
 
 from jobs.cooccurrence import FOLDS
 from lakehouse.batches import BatchRegistry
+from lakehouse.folder_log import FolderReader, FolderWriter
+from lakehouse.online import open_store
 from lakehouse.storage import Lakehouse
+from lakehouse.suppression import erasure_key
 from models.checkpoint import save_codebook, save_model
 from models.codebook import fit_codebook
 from models.features import unit
@@ -17,7 +21,14 @@ from models.fingerprint import fingerprints
 from models.layout import VECTOR_SIZE, build_layout
 from models.predictor import UserPredictor
 from models.user_model import UserModel, UserModelConfig
-from schemas.arrow import list_column
+from ray_apps.nrt_directory import change_directory
+from ray_apps.nrt_events import Event, encode
+from ray_apps.nrt_gate import VectorGate
+from ray_apps.nrt_load import SpaceLoader
+from ray_apps.nrt_metrics import Metrics
+from ray_apps.nrt_space import NrtSpace, micros
+from ray_apps.nrt_updates import Serving, SpaceUpdater
+from schemas.arrow import list_column, matrix
 from schemas.contract import contract
 
 AS_OF = datetime(2026, 3, 1, tzinfo=UTC)
@@ -156,3 +167,108 @@ def world(new_world) -> World:
 def remote_world(s3_store) -> World:
     """The same batch, in the S3 store."""
     return World(s3_store.unstrip_protocol(f"lakes/{uuid.uuid4().hex}/lake"))
+
+
+class Nrt:
+    """A lakehouse with a legacy and a live batch, and an online store and a log beside it."""
+
+    def __init__(self, lake: Lakehouse, batches, folder) -> None:
+        self.lake, self.batches, self.folder = lake, batches, folder
+        self.log = folder / "events"
+        self.store = open_store(str(folder / "online"))
+        self.metrics = Metrics(str(folder / "metrics"))
+        self.key = erasure_key(lake)
+
+    @property
+    def live(self):
+        return self.lake.batches.get("live")
+
+    def reader(self, space: NrtSpace) -> FolderReader:
+        return FolderReader(self.log, space.name, self.store.position(space.name).get)
+
+    def updater(self, space: NrtSpace, **options) -> SpaceUpdater:
+        serving = Serving(gate=VectorGate(options.pop("jump", 2.0)), key=self.key, **options)
+        return SpaceUpdater(space, self.store, self.reader(space), serving, clock=NOW)
+
+    def load(self, batch=None) -> NrtSpace:
+        space = NrtSpace(self.lake, batch or self.live)
+        SpaceLoader(self.lake, space, self.key).load(self.store)
+        return space
+
+    def serve(self, batch=None) -> NrtSpace:
+        """Load a batch and let it answer for live."""
+        space = self.load(batch)
+        change_directory(
+            self.store,
+            lambda now: now.model_copy(
+                update={"live": space.name, "stages": {**now.stages, space.name: "serving"}}
+            ),
+        )
+        return space
+
+    def send(self, *events: Event) -> None:
+        """Put events into the log, durably."""
+
+        async def append() -> None:
+            writer = FolderWriter(self.log)
+            await writer.append([encode(event) for event in events])
+            writer.close()
+
+        asyncio.run(append())
+
+    def row(self, user_id: str, space: NrtSpace) -> np.ndarray:
+        """The feature row of what the store knows of a user, at the moment of the test."""
+        (state,) = self.store.states(space.name, [user_id])
+        return space.states.rows([space.bytes.decode(state.value)], np.array([NOW()])).features
+
+
+def NOW() -> int:  # noqa: N802 - a clock that stands
+    return micros(AS_OF) + 86_400_000_000
+
+
+@pytest.fixture
+def nrt(two_spaces, lake, tmp_path):
+    batches = two_spaces(
+        users=40,
+        noise=0.2,
+        also={
+            "users": [{"user_id": "u0", "country": "SE", "registered_at": AS_OF}],
+            "onboarding": [
+                {
+                    "user_id": "picker",
+                    "picked_id": "t3",
+                    "picked_kind": "item",
+                    "picked_at": AS_OF - timedelta(days=1),
+                    "completed": True,
+                }
+            ],
+        },
+    )
+    for batch in batches:
+        rows = lake.read("track_vectors", batch)
+        found = fit_codebook(matrix(rows["vector"]), rows["support"].to_numpy(), seed=0)
+        save_codebook(found, lake.model_uri(batch.batch_id))
+        lake.batches.record(batch.batch_id, layout=build_layout({}).model_dump_json())
+    world = Nrt(lake, batches, tmp_path)
+    yield world
+    world.store.close()
+
+
+def played(user_id: str, number: int, item: int = 0, minutes: float = 60.0, **more) -> Event:
+    """A play so many minutes after the batch's moment."""
+    at = (AS_OF + timedelta(minutes=minutes + number)).isoformat()
+    row = {
+        "event_id": f"{user_id}-now-{number}",
+        "user_id": user_id,
+        "item_id": f"t{item}",
+        "item_kind": "track",
+        "played_at": at,
+        "ingested_at": at,
+    }
+    return Event("listens", row | more)
+
+
+@pytest.fixture
+def play():
+    """A function that makes a play of after the batch's moment."""
+    return played

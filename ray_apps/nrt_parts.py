@@ -1,0 +1,131 @@
+"""The parts of the service, put together from its settings; each process makes its own."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lakehouse.folder_log import FolderReader, FolderWriter, ends
+from lakehouse.online import open_store
+from lakehouse.storage import Lakehouse
+from lakehouse.suppression import erasure_key
+from ray_apps.nrt_followers import Followers
+from ray_apps.nrt_gate import VectorGate
+from ray_apps.nrt_items import KnownItems
+from ray_apps.nrt_keeper import Keeper
+from ray_apps.nrt_metrics import Metrics
+from ray_apps.nrt_service import Limits, NrtService
+from ray_apps.nrt_updates import Serving, SpaceUpdater
+from ray_apps.tokens import Tokens
+from schemas.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ray_apps.nrt_settings import ServeNrt
+    from ray_apps.nrt_space import NrtSpace
+
+DAY = 86_400_000_000  # microseconds
+TOKENS = "TASTEPRINT_TOKENS"
+HOUR = 3_600.0  # seconds
+BACKLOG_AGE = 0.25  # seconds that what is known of the backlog may be old
+
+
+class Parts:
+    """Makes the parts of the service.
+
+    Args:
+        settings: of the service.
+    """
+
+    def __init__(self, settings: ServeNrt) -> None:
+        self._settings, self._log = settings, Path(settings.event_log)
+        self.lake = Lakehouse(settings.lakehouse)
+        self.store = open_store(settings.store)
+        self.metrics = Metrics(settings.metrics)
+        self._key = erasure_key(self.lake)
+
+    def tokens(self) -> Tokens:
+        """Who may ask.
+
+        Raises:
+            InputError: nobody may, which is a mistake.
+        """
+        if self._settings.token_file is not None:
+            return Tokens.from_file(self._settings.token_file)
+        said = os.environ.get(TOKENS)
+        if not said:
+            raise InputError(
+                f"nobody could ask this service anything: give --token-file or set {TOKENS}; "
+                "`tasteprint tokens NAME` makes a token"
+            )
+        return Tokens.from_text(said)
+
+    def service(self) -> NrtService:
+        """What takes events in and answers."""
+        limits = Limits(self._settings.max_backlog, self._settings.stale_hours * HOUR)
+        found = NrtService(
+            self.store,
+            FolderWriter(self._log),
+            KnownItems(self.lake),
+            self._key,
+            self.metrics,
+            limits,
+        )
+        found.backlog = recent(lambda: self._backlog(found), BACKLOG_AGE)
+        return found
+
+    def _backlog(self, service: NrtService) -> int:
+        live = service.directory.get().live
+        seen = self.store.position(live) if live else {}
+        there = ends(self._log)
+        return sum(max(end - seen.get(name, end), 0) for name, end in there.items())
+
+    def followers(self) -> Followers:
+        """What reads the log into the spaces of the store."""
+        return Followers(self.lake, self.store, self.updater, self.metrics)
+
+    def updater(self, space: NrtSpace) -> SpaceUpdater:
+        """What reads the log into one space."""
+        since = round(space.as_of - self._settings.replay_days * DAY)
+        reader = FolderReader(
+            self._log,
+            space.name,
+            self.store.position(space.name).get,
+            max(since, 0),
+        )
+        serving = Serving(
+            gate=VectorGate(self._settings.jump),
+            key=self._key,
+            dtype=self._settings.dtype,
+            keep_days=self._settings.keep_days,
+            by_events=self._settings.moment == "events",
+        )
+        return SpaceUpdater(space, self.store, reader, serving)
+
+    def keeper(self, say: Callable[[str], None]) -> Keeper:
+        """What brings batches into the store."""
+        return Keeper(
+            self.lake,
+            self.store,
+            lambda: ends(self._log),
+            dtype=self._settings.dtype,
+            grace=self._settings.grace_seconds,
+            key=self._key,
+            say=say,
+        )
+
+
+def recent(ask: Callable[[], int], age: float) -> Callable[[], int]:
+    """The answer to a question, asked again only when it is so many seconds old."""
+    known, asked_at = 0, float("-inf")
+
+    def answer() -> int:
+        nonlocal known, asked_at
+        if time.monotonic() - asked_at > age:
+            known, asked_at = ask(), time.monotonic()
+        return known
+
+    return answer
