@@ -204,11 +204,15 @@ class OnlineStore(Protocol):
         """Let go of files and connections."""
 
 
-def open_store(url: str) -> OnlineStore:
+LARGEST = 2**40  # bytes; a file takes only what is in it
+
+
+def open_store(url: str, size: int = LARGEST) -> OnlineStore:
     """Open the store of a URL; each process opens its own.
 
     Args:
         url: ``redis://``, ``rediss://`` or ``unix://`` for a Redis; any other text is a folder.
+        size: bytes that a store in a folder may grow to.
 
     Raises:
         InputError: the store's library is not installed.
@@ -221,7 +225,7 @@ def open_store(url: str) -> OnlineStore:
             return RedisStore(url)
         from lakehouse.online_lmdb import LmdbStore
 
-        return LmdbStore(url)
+        return LmdbStore(url, size)
     except ImportError as error:
         raise InputError(
             f"the online store needs the library {error.name}: pip install 'tasteprint[serve]'"

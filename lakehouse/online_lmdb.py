@@ -25,6 +25,7 @@ import lmdb
 
 from lakehouse.lmdb_records import DROPPED, Records, Tables
 from lakehouse.online import (
+    LARGEST,
     MOMENT,
     SpaceSize,
     State,
@@ -40,7 +41,6 @@ if TYPE_CHECKING:
 
     from lakehouse.online import Row
 
-LARGEST = 2**40  # bytes; the file takes only what is in it
 READERS = 1024  # at once, of all processes
 ROWS = 1_000  # written in one transaction of a load; others who write wait for its end
 REMOVED = 1_000  # records removed in one transaction of a drop

@@ -27,6 +27,7 @@ from ray_apps.nrt_bodies import (
     Fault,
     Nearest,
 )
+from ray_apps.nrt_reads import BINARY, FastReads, as_binary, as_json
 from ray_apps.nrt_service import BusyError, GoneError
 from schemas.errors import BatchError, InputError
 from schemas.settings import complaints
@@ -34,7 +35,7 @@ from schemas.settings import complaints
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
-    from ray_apps.nrt_events import Event
+    from lakehouse.event_codec import Event
     from ray_apps.nrt_metrics import Metrics
     from ray_apps.nrt_service import NrtService
     from ray_apps.tokens import Scope, Tokens
@@ -45,6 +46,9 @@ MOST_BYTES = 1 << 20  # of a body
 SECONDS = 10.0  # for an answer
 RETRY_AFTER = "1"  # seconds
 TITLE = "Tasteprint, near real time"
+BINARY_TOO: dict[str, Any] = {
+    "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
+}
 FAULTS: dict[type[Exception], int] = {
     BusyError: 429,
     GoneError: 410,
@@ -78,7 +82,7 @@ def build_api(
     inference: Inference,
     metrics: Metrics,
     ready: Callable[[], Awaitable[str | None]],
-) -> Timed:
+) -> FastReads:
     """The service as an ASGI application.
 
     Args:
@@ -95,7 +99,7 @@ def build_api(
     _add_vectors(api, may, service)
     _add_inference(api, may, service, inference)
     _add_operations(api, may, metrics, ready)
-    return Timed(api, metrics)
+    return FastReads(Timed(api, metrics), service, tokens, metrics)
 
 
 def _add_events(api: FastAPI, may: Permissions, service: NrtService) -> None:
@@ -135,13 +139,22 @@ def _add_vectors(api: FastAPI, may: Permissions, service: NrtService) -> None:
     @api.get(
         "/v1/users/{user_id}/embedding",
         dependencies=[Depends(may("vectors:read"))],
-        responses=_faults(503) | {404: {"model": Embedding | Fault}},
+        responses=_faults(503) | {200: BINARY_TOO, 404: {"model": Embedding | Fault}},
         response_model=Embedding,
     )
-    async def get_embedding(user_id: UserId, batch: BatchName = "live") -> Response:
-        """The vector of a user, the space that it belongs to, and how old it is."""
-        (found,) = service.embeddings([user_id], batch)
-        return _json(found, 404 if found["status"] == "missing" else 200)
+    async def get_embedding(
+        request: Request, user_id: UserId, batch: BatchName = "live"
+    ) -> Response:
+        """The vector of a user, the space that it belongs to, and how old it is.
+
+        With ``Accept: application/octet-stream`` as little-endian float32, the rest in headers.
+        """
+        found = service.read(user_id, batch)
+        if found is None:
+            return _json(service.embeddings([user_id], batch)[0], 404)
+        binary = request.headers.get("accept", "").encode() == BINARY
+        headers, body = as_binary(found) if binary else as_json(found)
+        return Response(body, headers={name.decode(): said.decode() for name, said in headers})
 
     @api.post(
         "/v1/embeddings:batchGet",

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
-from ray_apps.nrt_events import FILLED, LISTENS, ONBOARDING, TASTE_EDITS
+from lakehouse.event_codec import FILLED, LISTENS, ONBOARDING, TASTE_EDITS
 from schemas.contract import Column, contract
 
 MOST_EVENTS = 1_000  # of one request

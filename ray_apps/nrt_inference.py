@@ -11,16 +11,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from lakehouse.ann import Ann, IndexConfig
+from lakehouse.event_codec import LISTENS, ONBOARDING
 from models.user_state import PICK, PLAY
-from ray_apps.nrt_events import LISTENS, ONBOARDING, as_tables
+from ray_apps.nrt_events import as_tables
 from ray_apps.nrt_service import as_text
 from schemas.arrow import matrix
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from lakehouse.event_codec import Event
     from lakehouse.storage import Lakehouse
-    from ray_apps.nrt_events import Event
     from ray_apps.nrt_space import NrtSpace
 
 WIDER = 8  # times as many are looked at where some may be of another kind

@@ -43,7 +43,7 @@ class Parts:
     def __init__(self, settings: ServeNrt) -> None:
         self._settings, self._log = settings, Path(settings.event_log)
         self.lake = Lakehouse(settings.lakehouse)
-        self.store = open_store(settings.store)
+        self.store = open_store(settings.store, settings.store_size)
         self.metrics = Metrics(settings.metrics)
         self._key = erasure_key(self.lake)
 

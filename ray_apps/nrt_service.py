@@ -7,13 +7,13 @@ import logging
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from lakehouse.online import unpack_vector
+from lakehouse.event_codec import FILLED, LISTENS, ONBOARDING, TABLES, Event, encode
+from lakehouse.online import Vector, unpack_vector
 from lakehouse.suppression import subject
 from ray_apps.nrt_bodies import Accepted, Refused
 from ray_apps.nrt_directory import RecentDirectory, batch_of
-from ray_apps.nrt_events import FILLED, LISTENS, ONBOARDING, TABLES, Event, encode
 from schemas.contract import contract
 from schemas.errors import TasteprintError
 from schemas.rows import RowJudge
@@ -49,6 +49,26 @@ class Limits:
 
     backlog: int = 64 << 20
     stale_after: float = 172_800.0
+
+
+class Read(NamedTuple):
+    """A vector that was read, and what a reader has to know of it."""
+
+    user_id: str
+    batch_id: str
+    status: str
+    vector: Vector
+
+    def answer(self) -> dict[str, Any]:
+        """As ``nrt_bodies.Embedding`` has it."""
+        return {
+            "user_id": self.user_id,
+            "batch_id": self.batch_id,
+            "status": self.status,
+            "source": self.vector.source,
+            "as_of": as_text(self.vector.as_of),
+            "embedding": self.vector.values.tolist(),
+        }
 
 
 class NrtService:
@@ -142,6 +162,15 @@ class NrtService:
         if any(self._store.erased(subjects)):
             raise GoneError("one of the users was erased; events of theirs are not taken")
 
+    def read(self, user_id: str, batch: str) -> Read | None:
+        """The vector of a user; None if nobody of that id is in the batch.
+
+        Raises:
+            BatchError: the batch is not served.
+        """
+        space = self.directory.get().space_of(batch)
+        return self._read(space, self._store.vectors(space, (user_id,))[0], user_id)
+
     def embeddings(self, user_ids: Sequence[str], batch: str) -> list[dict[str, Any]]:
         """Vectors of users as ``nrt_bodies.Embedding`` has them, all of one space.
 
@@ -149,29 +178,25 @@ class NrtService:
             BatchError: the batch is not served.
         """
         space = self.directory.get().space_of(batch)
-        batch_id, now = batch_of(space), time.time() * SECOND
+        values = self._store.vectors(space, user_ids)
+        found = [
+            self._read(space, value, user_id)
+            for user_id, value in zip(user_ids, values, strict=True)
+        ]
         return [
-            self._answer(user_id, batch_id, value, now)
-            for user_id, value in zip(user_ids, self._store.vectors(space, user_ids), strict=True)
+            read.answer() if read else _missing(user_id, batch_of(space))
+            for user_id, read in zip(user_ids, found, strict=True)
         ]
 
-    def _answer(
-        self, user_id: str, batch_id: str, value: bytes | None, now: float
-    ) -> dict[str, Any]:
+    def _read(self, space: str, value: bytes | None, user_id: str) -> Read | None:
         if value is None:
             self._metrics.missing()
-            return {"user_id": user_id, "batch_id": batch_id, "status": "missing"}
-        found = unpack_vector(value)
-        age = (now - found.as_of) / SECOND
-        self._metrics.read(found.source, age)
-        return {
-            "user_id": user_id,
-            "batch_id": batch_id,
-            "status": "stale" if age > self._limits.stale_after else "fresh",
-            "source": found.source,
-            "as_of": as_text(found.as_of),
-            "embedding": found.values.tolist(),
-        }
+            return None
+        vector = unpack_vector(value)
+        age = time.time() - vector.as_of / SECOND
+        self._metrics.read(vector.source, age)
+        status = "stale" if age > self._limits.stale_after else "fresh"
+        return Read(user_id, batch_of(space), status, vector)
 
     def erase(self, user_id: str) -> int:
         """Remove a person from the store, for good; returns how many records there were."""
@@ -179,6 +204,10 @@ class NrtService:
         removed = self._store.erase(user_id, who, time.time_ns() // 1_000)
         log.info("erased %s: %d records", short(user_id), removed)
         return removed
+
+
+def _missing(user_id: str, batch_id: str) -> dict[str, Any]:
+    return {"user_id": user_id, "batch_id": batch_id, "status": "missing"}
 
 
 def _named(table: str, index: int) -> dict[str, str]:

@@ -22,6 +22,13 @@ class ServeNrt(Settings):
     """File of tokens, from `tasteprint tokens`; without it the text of TASTEPRINT_TOKENS."""
     metrics: str = "var/metrics"
     """Folder in which the processes share their counters."""
+    read_port: int | None = Field(default=None, ge=1, le=65535)
+    """Port at which every replica answers by itself too, without the front: several times as many
+    reads per second, and no TLS."""
+    read_host: str = "127.0.0.1"
+    """Address of that port."""
+    store_size: int = Field(default=2**40, gt=0)
+    """Bytes that the embedded store may grow to; its file takes only what is in it."""
     replicas: int = Field(default=1, ge=1)
     """Processes that answer."""
     updaters: int = Field(default=1, ge=1)

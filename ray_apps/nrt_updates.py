@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
+from lakehouse.event_codec import LISTENS, ONBOARDING, decode
 from lakehouse.online import Update, Vector, pack_vector, unpack_vector
 from lakehouse.suppression import subject
 from models.user_state import UserState
-from ray_apps.nrt_events import LISTENS, ONBOARDING, as_tables, decode
+from ray_apps.nrt_events import as_tables
 from ray_apps.nrt_gate import Made
 
 if TYPE_CHECKING:

@@ -21,6 +21,7 @@ from ray import serve
 
 from ray_apps.nrt_api import build_api
 from ray_apps.nrt_parts import Parts
+from ray_apps.nrt_reads import Door
 from ray_apps.nrt_settings import ServeNrt
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from ray.serve import Application
     from ray.serve.handle import DeploymentHandle
 
-    from ray_apps.nrt_events import Event
+    from lakehouse.event_codec import Event
 
 log = logging.getLogger("ray.serve")
 
@@ -44,19 +45,26 @@ class Front:
     """The ASGI application of this replica; Ray makes it before the replica is made."""
 
     app: Any = None
+    door: Door | None = None
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Hand a request, or the beginning and end of the server's life, on."""
         if scope["type"] == "lifespan":
-            await _live(receive, send)
+            await _live(receive, send, Front.door)
             return
         await Front.app(scope, receive, send)
 
 
-async def _live(receive: Any, send: Any) -> None:
-    for event in ("startup", "shutdown"):
-        await receive()
-        await send({"type": f"lifespan.{event}.complete"})
+async def _live(receive: Any, send: Any, door: Door | None) -> None:
+    """Open the replica's own door when the server begins, and close it when the server ends."""
+    await receive()
+    opened = asyncio.ensure_future(door.open()) if door else None
+    await send({"type": "lifespan.startup.complete"})
+    await receive()
+    if door is not None and opened is not None:
+        door.close()
+        await opened
+    await send({"type": "lifespan.shutdown.complete"})
 
 
 class Updates:
@@ -138,6 +146,8 @@ class Api:
         self._service = parts.service()
         self._warm_until = 0.0
         Front.app = build_api(self._service, parts.tokens(), self, parts.metrics, self._not_ready)
+        if settings.read_port is not None:
+            Front.door = Door(Front.app, settings.read_host, settings.read_port)
 
     async def embed(
         self, batch_id: str, events: Sequence[Event], user: dict[str, Any]

@@ -6,14 +6,17 @@ import logging
 import os
 import secrets
 import signal
+import sys
 import threading
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from pydantic import Field
 from pydantic_settings import CliPositionalArg
 from rich.console import Console
 
+from ray_apps.haproxy_front import ADDRESS, CERTIFICATE
 from ray_apps.nrt_settings import ServeNrt
 from ray_apps.tokens import Scope, Tokens, new_token
 from schemas.errors import InputError
@@ -25,11 +28,8 @@ if TYPE_CHECKING:
 console = Console(highlight=False)
 LOOPBACK = "127.0.0.1"
 ONLY_OWNER = 0o600
-HAPROXY = {
-    "RAY_SERVE_ENABLE_HA_PROXY": "1",
-    # The service is short and asynchronous: one more thread for it costs half of the speed.
-    "RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0",
-}
+SHORT = "/tmp"  # noqa: S108 - a folder of our own in it; a socket's path has 97 characters at most
+OF_THE_FRONT = {"port", "tls_address", "tls_certificate"}
 OBJECT_STORE = 200_000_000  # bytes; requests and answers do not go through it
 
 
@@ -40,25 +40,53 @@ class Serve(ServeNrt):
     The live batch is loaded first; /readyz says when. `tasteprint replay` sends it events.
     """
 
-    host: str = LOOPBACK
-    """Address to answer at; beyond this machine only behind TLS, see docs/serving.md."""
     port: int = Field(default=8000, ge=1, le=65535)
-    """Port to answer at."""
+    """Port to answer at, on this machine alone."""
+    tls_address: str | None = Field(default=None, pattern=r"^[0-9A-Za-z.:*\[\]-]+:[0-9]+$")
+    """HOST:PORT to answer at with TLS, also to other machines."""
+    tls_certificate: str | None = None
+    """File of the certificate and its key, one after the other, as HAProxy reads them."""
 
     def cli_cmd(self) -> None:
         """Serve until Ctrl-C."""
         from ray_apps.nrt_parts import TOKENS
 
-        for name, value in HAPROXY.items():
-            os.environ.setdefault(name, value)
+        if (self.tls_address is None) != (self.tls_certificate is None):
+            raise InputError("TLS needs both --tls-address and --tls-certificate")
+        if self.tls_certificate is not None and not Path(self.tls_certificate).is_file():
+            raise InputError(f"there is no certificate {self.tls_certificate}")
         if self.token_file is not None:
             Tokens.from_file(self.token_file)  # a fault is told before anything is started
         elif not os.environ.get(TOKENS):
             raise InputError("nobody could ask: give --token-file, or see `tasteprint tokens`")
-        _serve(self)
+        with TemporaryDirectory(prefix="tp-", dir=SHORT) as folder:  # of sockets
+            _serve(self, folder)
 
 
-def _serve(settings: Serve) -> None:
+def _set_up_front(settings: Serve, folder: str) -> None:
+    """Tell Ray Serve and our HAProxy, through the environment, how the front is to be."""
+    said = {
+        "RAY_SERVE_ENABLE_HA_PROXY": "1",
+        # The service is short and asynchronous: one more thread for it costs half of the speed.
+        "RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0",
+        "RAY_SERVE_HAPROXY_METRICS_ENABLED": "0",
+        "RAY_SERVE_HAPROXY_BINARY_PATH": str(Path(sys.prefix) / "bin" / "tasteprint-haproxy"),
+        # Its sockets and files are this user's alone.
+        "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": f"{folder}/haproxy.cfg",
+        "RAY_SERVE_HAPROXY_SOCKET_PATH": f"{folder}/admin.sock",
+        "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH": f"{folder}/metrics.sock",
+        "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": folder,
+        "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": f"{folder}/server-state",
+    }
+    if settings.tls_address is not None and settings.tls_certificate is not None:
+        said[CERTIFICATE] = str(Path(settings.tls_certificate).resolve())
+        said[ADDRESS] = settings.tls_address
+    for name, value in said.items():
+        os.environ.setdefault(name, value)
+
+
+def _serve(settings: Serve, folder: str) -> None:
+    _set_up_front(settings, folder)
     import ray
     from ray import serve
     from ray.serve.schema import LoggingConfig
@@ -69,15 +97,16 @@ def _serve(settings: Serve) -> None:
         ray.init(log_to_driver=False)
     else:
         ray.init(
+            address="local",
             include_dashboard=False,
             object_store_memory=OBJECT_STORE,
             log_to_driver=False,
             logging_level=logging.ERROR,
         )
     quiet = LoggingConfig(enable_access_log=False, log_level="INFO")  # ids are in paths
-    serve.start(http_options={"host": settings.host, "port": settings.port}, logging_config=quiet)
-    own = ServeNrt.model_validate(settings.model_dump(exclude={"host", "port"}))
-    where = f"http://{settings.host}:{settings.port}"
+    serve.start(http_options={"host": LOOPBACK, "port": settings.port}, logging_config=quiet)
+    own = ServeNrt.model_validate(settings.model_dump(exclude=OF_THE_FRONT))
+    where = f"http://{LOOPBACK}:{settings.port}"
     console.print(f"Starting at {where}; /readyz answers when the live batch is loaded.")
     serve.run(application(_absolute(own)), name="tasteprint")
     console.print("Serving. Ctrl-C stops after what has begun is finished.")

@@ -5,11 +5,11 @@ import numpy as np
 import pytest
 from starlette.testclient import TestClient
 
+from lakehouse.event_codec import decode
 from lakehouse.event_log import LogFullError
 from lakehouse.folder_log import FolderReader, FolderWriter
 from lakehouse.online import StoreError, unpack_vector
 from ray_apps.nrt_api import MOST_BYTES, build_api
-from ray_apps.nrt_events import decode
 from ray_apps.nrt_inference import BatchInference
 from ray_apps.nrt_items import KnownItems
 from ray_apps.nrt_service import Limits, NrtService

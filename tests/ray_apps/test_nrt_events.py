@@ -1,6 +1,7 @@
 from datetime import UTC, datetime
 
-from ray_apps.nrt_events import Event, as_tables
+from lakehouse.event_codec import Event
+from ray_apps.nrt_events import as_tables
 from schemas.contract import contract
 from tests.ray_apps.conftest import played
 

