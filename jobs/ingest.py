@@ -1,22 +1,25 @@
-r"""Somebody's files into ``items``, ``users``, ``onboarding`` and ``listens``.
+r"""Somebody's files, or the events that a service has logged, into the tables of what is known.
 
 ::
 
     spark-submit --properties-file spark.conf jobs/ingest.py \\
         --source sources/NAME.yaml --data DIR --lakehouse URI
+    spark-submit --properties-file spark.conf jobs/ingest.py --from-log FOLDER --lakehouse URI
 
 Every row is judged against its contract. Bad rows go to ``quarantine`` as they came, with every
 reason; more of them than the contract allows stop the delivery. What remains is staged, passes the
 gate, and is merged by key, the events last: a delivery that is repeated, whole or after a crash,
-adds nothing twice.
+adds nothing twice. Of the log, ``jobs/drain.py`` makes such a delivery.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from functools import reduce
-from typing import TYPE_CHECKING, NamedTuple
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from pydantic import Field
 from pyspark import StorageLevel
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
@@ -31,7 +34,7 @@ from jobs.judge import (
     with_unknown_items,
 )
 from jobs.session import spark_session
-from jobs.source import FILLED, Delivery, check_source
+from jobs.source import FILLED, TableSource, check_source
 from jobs.suppress import without_erased
 from lakehouse.checks import Check, Verdict
 from lakehouse.erasure import require_no_erasure
@@ -44,33 +47,56 @@ from lakehouse.steps import StepClock, finished_steps
 from lakehouse.storage import Lakehouse
 from lakehouse.suppression import suppressed
 from schemas.contract import contract
-from schemas.errors import entry_point
+from schemas.errors import InputError, entry_point
 from schemas.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
 COMMON_REASONS = 5
+NEVER_CHANGE = ("listens", "taste_edits")  # events; of anything else the newest counts
 DELIVERY = "delivery"  # the name under which the gate speaks of all tables at once
 
 
 class Ingest(Settings):
     """Bring somebody's events and catalogue into the lakehouse, through the gate."""
 
-    source: str
+    source: str | None = None
     """Source file: how the columns map onto our contracts (sources/*.yaml)."""
-    data: str
+    data: str | None = None
     """Folder or URI that holds the source's files."""
+    from_log: str | None = None
+    """Folder of a service's event log, to be drained; instead of a source and its data."""
+    keep_days: float = Field(default=14.0, ge=0)
+    """Days for which drained segments of the log stay: above replay_days of the service, which
+    brings a new batch up to date from them."""
     lakehouse: str
     """Folder or URI of the lakehouse."""
 
 
 @entry_point
 def main(argv: Sequence[str] | None = None) -> None:
-    """Judge, quarantine, stage, audit and merge one delivery."""
+    """Take in one delivery, or what is new in an event log."""
     args = Ingest.parse(argv)
     lake = Lakehouse(args.lakehouse)
-    delivery = check_source(args.source, args.data)
+    if args.from_log is None and args.source is not None and args.data is not None:
+        ingest_files(lake, args.source, args.data)
+    elif args.from_log is not None and args.source is None and args.data is None:
+        from jobs.drain import drain  # which is made of the functions below
+
+        drain(lake, Path(args.from_log), args.keep_days)
+    else:
+        raise InputError("give --source and --data, or --from-log alone")
+
+
+def ingest_files(lake: Lakehouse, source: str, data: str) -> None:
+    """Judge, quarantine, stage, audit and merge one delivery of files.
+
+    Raises:
+        InputError: the files cannot be used; the message lists everything that is wrong.
+        GateError: a gate said no; nothing was published.
+    """
+    delivery = check_source(source, data)
     lake.check_writable()
     if "ingest" in finished_steps(lake, delivery.ingest_id):
         print(f"{delivery.ingest_id}: these files are in the lakehouse already")  # noqa: T201
@@ -79,28 +105,51 @@ def main(argv: Sequence[str] | None = None) -> None:
     clock = StepClock(lake, "ingest")
     import_ahead()  # while Spark starts
     with spark_session("ingest", lake.uri) as spark:
-        judged, dropped = judge_all(spark, lake, delivery)
+        tables = delivery.source.tables
+        came = {table: read_table(spark, delivery, spec) for table, spec in tables.items()}
+        judged, dropped = judge_all(spark, lake, tables, came)
         tallies = {table: tally(frame) for table, frame in judged.items()}
-        counts = {table: (found.good, found.bad) for table, found in tallies.items()}
-        reasons = {table: found.reasons for table, found in tallies.items()}
-        of_erased = {table: count() for table, count in dropped.items()}
-        quarantine(lake, judged, counts, delivery.ingest_id)
-        require_tolerable(lake, delivery.ingest_id, tallies)
-        publish(spark, lake, judged, delivery.ingest_id)
+        of_erased = rows_of_erased(came, tallies, dropped)
+        take_in(spark, lake, judged, tallies, delivery.ingest_id)
     clock.finish(
         delivery.ingest_id,
-        rows_in=sum(good + bad for good, bad in counts.values()),
-        rows_out=sum(good for good, _ in counts.values()),
-        tables={table: {"good": good, "bad": bad} for table, (good, bad) in counts.items()},
-        reasons=reasons,
+        rows_in=sum(found.good + found.bad for found in tallies.values()),
+        rows_out=sum(found.good for found in tallies.values()),
         rows_of_erased=of_erased,
+        **detail_of(tallies),
     )
 
 
+def take_in(
+    spark: SparkSession,
+    lake: Lakehouse,
+    judged: dict[str, DataFrame],
+    tallies: Mapping[str, Tally],
+    ingest_id: str,
+) -> None:
+    """Keep the bad rows of a delivery, and publish the good ones if the bad are few enough.
+
+    Raises:
+        GateError: a gate said no; nothing was published.
+    """
+    quarantine(lake, judged, tallies, ingest_id)
+    require_tolerable(lake, ingest_id, tallies)
+    publish(spark, lake, judged, ingest_id)
+
+
 def judge_all(
-    spark: SparkSession, lake: Lakehouse, delivery: Delivery
+    spark: SparkSession,
+    lake: Lakehouse,
+    tables: Mapping[str, TableSource],
+    came: Mapping[str, DataFrame],
 ) -> tuple[dict[str, DataFrame], dict[str, Callable[[], int]]]:
-    """Read and judge every table of a delivery; listens also against all items known by now.
+    """Judge every table of a delivery; listens also against all items known by now.
+
+    Args:
+        spark: the session.
+        lake: the lakehouse.
+        tables: how each is filled.
+        came: the rows of each, as ``read_table`` gives them.
 
     Returns:
         each table's rows; and where people were erased, how many rows of theirs were left out.
@@ -109,10 +158,9 @@ def judge_all(
     dropped: dict[str, Callable[[], int]] = {}
     erased = suppressed(lake)
     for table in FILLED:
-        if table not in delivery.source.tables:
+        if table not in came:
             continue
-        spec = delivery.source.tables[table]
-        frame = judge(read_table(spark, delivery, spec), table, spec)
+        frame = judge(came[table], table, tables[table])
         if table == "listens":
             frame = with_unknown_items(frame, all_items(spark, lake, judged))
         if erased is not None and "user_id" in contract(table).column_names:
@@ -174,15 +222,40 @@ def tally(judged: DataFrame) -> Tally:
     return Tally(good, sum(row["count"] for row in counted) - good, dict(commonest))
 
 
+def rows_of_erased(
+    came: Mapping[str, DataFrame],
+    tallies: Mapping[str, Tally],
+    dropped: Mapping[str, Callable[[], int]],
+) -> dict[str, int]:
+    """How many rows of each table were left out as erased people's.
+
+    Of a table that has no other rows Spark observes nothing: it sees that nothing is left.
+    """
+    return {
+        table: count() if tallies[table].good or tallies[table].bad else came[table].count()
+        for table, count in dropped.items()
+    }
+
+
+def detail_of(tallies: Mapping[str, Tally]) -> dict[str, Any]:
+    """What a step's record says: good and bad rows of each table, and the commonest reasons."""
+    return {
+        "tables": {
+            table: {"good": found.good, "bad": found.bad} for table, found in tallies.items()
+        },
+        "reasons": {table: found.reasons for table, found in tallies.items()},
+    }
+
+
 def quarantine(
     lake: Lakehouse,
     judged: dict[str, DataFrame],
-    counts: dict[str, tuple[int, int]],
+    tallies: Mapping[str, Tally],
     ingest_id: str,
 ) -> None:
     """Append a delivery's bad rows in one commit, once however often it is repeated."""
     lake.ensure("quarantine")
-    refused = [bad_rows(judged[table], table, ingest_id) for table in judged if counts[table][1]]
+    refused = [bad_rows(judged[table], table, ingest_id) for table in judged if tallies[table].bad]
     if refused:
         with committing(lake, "quarantine"):
             (
@@ -260,7 +333,7 @@ def merge(spark: SparkSession, lake: Lakehouse, table: str, rows: DataFrame) -> 
         lake.ensure(table)
         target = DeltaTable.forPath(spark, lake.table_uri(table)).alias("old")
         change = target.merge(rows.alias("new"), same_key).whenNotMatchedInsertAll()
-        if table != "listens":
+        if table not in NEVER_CHANGE:
             rest = [name for name in agreed.column_names if name not in agreed.key]
             differs = " OR ".join(f"NOT (old.{name} <=> new.{name})" for name in rest)
             change = change.whenMatchedUpdateAll(condition=differs)

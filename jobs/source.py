@@ -55,7 +55,7 @@ if TYPE_CHECKING:
     import fsspec
 
 # What a source may fill, in order of need.
-FILLED = ("items", "users", "onboarding", "listens", "playlists")
+FILLED = ("items", "users", "onboarding", "listens", "playlists", "taste_edits")
 UNITS = {"s": 1_000_000, "ms": 1_000, "us": 1}  # microseconds
 HEAD = 1 << 20  # bytes of a JSON file that show its columns
 FORMATS = {"parquet": "parquet", "csv": "csv", "json": "json", "jsonl": "json"}
@@ -255,7 +255,7 @@ def load_source(source_file: str) -> Source:
     if unknown or not {"items", "listens"} <= set(source.tables):
         raise InputError(
             f"the source file {source_file} must fill items and listens, and may fill "
-            "users, onboarding and playlists"
+            "users, onboarding, playlists and taste_edits"
             + (f"; it names {', '.join(unknown)}" if unknown else "")
         )
     return source

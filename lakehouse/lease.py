@@ -37,7 +37,8 @@ if TYPE_CHECKING:
 
 SPARK_COMMITS = frozenset(
     {
-        *("items", "users", "onboarding", "listens", "playlists", "quarantine"),
+        *("items", "users", "onboarding", "listens", "playlists"),
+        *("taste_edits", "quarantine"),
         *("cooccurrence", "track_vectors", "training_vectors"),
     }
 )

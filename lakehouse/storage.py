@@ -9,6 +9,7 @@
       checkpoints/BATCH/    states of a training that has not ended
       reports/RUN/          validation report
       exports/BATCH/vN/     vectors as files for other programs
+      drains/LOG.json       how far the events of a log are in the tables
       leases/NAME.json      on an object store: who may commit to a table
 """
 

@@ -105,6 +105,11 @@ class Follower:
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name=space.name, daemon=True)
         self._thread.start()
+        threading.Thread(target=self._warm_up, daemon=True).start()
+
+    def _warm_up(self) -> None:
+        """Make the indexes before anybody asks for them; events need not wait for that."""
+        _ = self.inference
 
     @property
     def alive(self) -> bool:

@@ -11,21 +11,20 @@ from lakehouse.folder_log import FolderReader, FolderWriter, ends
 from lakehouse.online import open_store
 from lakehouse.storage import Lakehouse
 from lakehouse.suppression import erasure_key
-from ray_apps.nrt_followers import Followers
-from ray_apps.nrt_gate import VectorGate
 from ray_apps.nrt_items import KnownItems
-from ray_apps.nrt_keeper import Keeper
 from ray_apps.nrt_metrics import Metrics
 from ray_apps.nrt_service import Limits, NrtService
-from ray_apps.nrt_updates import Serving, SpaceUpdater
 from ray_apps.tokens import Tokens
 from schemas.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from ray_apps.nrt_followers import Followers
+    from ray_apps.nrt_keeper import Keeper
     from ray_apps.nrt_settings import ServeNrt
     from ray_apps.nrt_space import NrtSpace
+    from ray_apps.nrt_updates import SpaceUpdater
 
 DAY = 86_400_000_000  # microseconds
 TOKENS = "TASTEPRINT_TOKENS"
@@ -85,10 +84,15 @@ class Parts:
 
     def followers(self) -> Followers:
         """What reads the log into the spaces of the store."""
+        from ray_apps.nrt_followers import Followers  # and PyTorch, which the api has no use for
+
         return Followers(self.lake, self.store, self.updater, self.metrics)
 
     def updater(self, space: NrtSpace) -> SpaceUpdater:
         """What reads the log into one space."""
+        from ray_apps.nrt_gate import VectorGate
+        from ray_apps.nrt_updates import Serving, SpaceUpdater
+
         since = round(space.as_of - self._settings.replay_days * DAY)
         reader = FolderReader(
             self._log,
@@ -107,6 +111,8 @@ class Parts:
 
     def keeper(self, say: Callable[[str], None]) -> Keeper:
         """What brings batches into the store."""
+        from ray_apps.nrt_keeper import Keeper
+
         return Keeper(
             self.lake,
             self.store,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pydantic_settings import CliApp, CliSubCommand
+from pydantic_settings import CliApp, CliSubCommand, SettingsConfigDict
 
 from schemas.errors import entry_point
 from schemas.settings import Settings
@@ -13,12 +13,14 @@ from tasteprint.bridges import Bridges
 from tasteprint.consumers import Consumers
 from tasteprint.contracts import Contracts
 from tasteprint.doctor import Doctor
+from tasteprint.drain import Drain
 from tasteprint.evaluate import Evaluate
 from tasteprint.export import Export
 from tasteprint.forget import Forget, Vacuum
 from tasteprint.gates import Gates
 from tasteprint.neighbors import Neighbors
 from tasteprint.quarantine import Quarantine
+from tasteprint.replay import Replay
 from tasteprint.run import Run
 from tasteprint.serve import NewToken, Serve
 
@@ -32,6 +34,9 @@ class Tasteprint(Settings):
     Start with `tasteprint doctor`, then `tasteprint run`, which simulates listeners unless it is
     given a source of real events.
     """
+
+    # Flags of `replay` whose names no field can have: a keyword, and a method of pydantic's.
+    model_config = SettingsConfigDict(cli_shortcuts={"played-from": "from", "figures": "json"})
 
     run: CliSubCommand[Run]
     """The whole way, from events to promoted vectors."""
@@ -57,6 +62,10 @@ class Tasteprint(Settings):
     """Check, compare or print the contracts of all tables."""
     serve: CliSubCommand[Serve]
     """Answer with vectors over HTTP, and make them anew within a second of an event."""
+    replay: CliSubCommand[Replay]
+    """Play real events into a running service, and watch vectors move."""
+    drain: CliSubCommand[Drain]
+    """Take what the service has logged into the lakehouse."""
     tokens: CliSubCommand[NewToken]
     """Make a token for someone who asks the service."""
     forget: CliSubCommand[Forget]

@@ -10,6 +10,7 @@ import uuid
 from collections.abc import Callable
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -254,31 +255,31 @@ def new_runs(tmp_path_factory):
 
 @pytest.fixture
 def two_spaces(lake):
-    """A function that fills the lakehouse with a legacy and a live batch of the same listeners.
+    """A function that fills the lakehouse as ``fill_two_spaces`` says."""
+    return partial(fill_two_spaces, lake)
+
+
+def fill_two_spaces(
+    lake: Lakehouse,
+    turn: np.ndarray | None = None,
+    noise: float = 0.0,
+    users: int = 240,
+    seed: int = 0,
+    also: dict[str, list[dict]] | None = None,
+) -> list[Batch]:
+    """Fill a lakehouse with a legacy and a live batch of the same listeners.
 
     Their vectors differ by a turn of the space and by noise; both batches' models place tracks
     where their vectors lie. Listeners play tracks of one genre, before and after both moments.
     """
-
-    def fill(
-        turn: np.ndarray | None = None,
-        noise: float = 0.0,
-        users: int = 240,
-        seed: int = 0,
-        also: dict[str, list[dict]] | None = None,
-    ):
-        rng = np.random.default_rng(seed)
-        tastes = rng.normal(size=(GENRES, VECTOR_SIZE)) / VECTOR_SIZE**0.5
-        tracks, listeners = (_around(tastes, count, rng) for count in (10 * GENRES, users))
-        parents = _played(lake, len(tracks), users, rng, also or {})
-        spaces = [(tracks, listeners)]
-        turn = np.eye(VECTOR_SIZE) if turn is None else turn
-        spaces.append(
-            tuple((side + noise * _scattered(side.shape, rng)) @ turn for side in spaces[0])
-        )
-        return [_live_batch(lake, parents, number, *space) for number, space in enumerate(spaces)]
-
-    return fill
+    rng = np.random.default_rng(seed)
+    tastes = rng.normal(size=(GENRES, VECTOR_SIZE)) / VECTOR_SIZE**0.5
+    tracks, listeners = (_around(tastes, count, rng) for count in (10 * GENRES, users))
+    parents = _played(lake, len(tracks), users, rng, also or {})
+    spaces = [(tracks, listeners)]
+    turn = np.eye(VECTOR_SIZE) if turn is None else turn
+    spaces.append(tuple((side + noise * _scattered(side.shape, rng)) @ turn for side in spaces[0]))
+    return [_live_batch(lake, parents, number, *space) for number, space in enumerate(spaces)]
 
 
 @pytest.fixture

@@ -250,7 +250,7 @@ def test_a_table_nobody_may_fill_is_named(shop):
     document["tables"]["user_embeddings"] = document["tables"]["items"]
     shop.file.write_text(yaml.safe_dump(document))
     said = shop.refusal()
-    assert "may fill users, onboarding and playlists; it names user_embeddings" in said
+    assert "may fill users, onboarding, playlists and taste_edits; it names user_embeddings" in said
 
 
 def test_items_and_listens_must_be_filled(shop):

@@ -10,6 +10,7 @@ import torch
 
 from jobs.cooccurrence import FOLDS
 from lakehouse.batches import BatchRegistry
+from lakehouse.event_codec import Event, encode
 from lakehouse.folder_log import FolderReader, FolderWriter
 from lakehouse.online import open_store
 from lakehouse.storage import Lakehouse
@@ -22,7 +23,6 @@ from models.layout import VECTOR_SIZE, build_layout
 from models.predictor import UserPredictor
 from models.user_model import UserModel, UserModelConfig
 from ray_apps.nrt_directory import change_directory
-from ray_apps.nrt_events import Event, encode
 from ray_apps.nrt_gate import VectorGate
 from ray_apps.nrt_load import SpaceLoader
 from ray_apps.nrt_metrics import Metrics
@@ -30,6 +30,7 @@ from ray_apps.nrt_space import NrtSpace, micros
 from ray_apps.nrt_updates import Serving, SpaceUpdater
 from schemas.arrow import list_column, matrix
 from schemas.contract import contract
+from tests.conftest import fill_two_spaces
 
 AS_OF = datetime(2026, 3, 1, tzinfo=UTC)
 USERS, ITEMS, BUCKETS = 60, 20, 4
@@ -226,9 +227,11 @@ def NOW() -> int:  # noqa: N802 - a clock that stands
     return micros(AS_OF) + 86_400_000_000
 
 
-@pytest.fixture
-def nrt(two_spaces, lake, tmp_path):
-    batches = two_spaces(
+def new_nrt(folder) -> Nrt:
+    """Make it in a folder."""
+    lake = Lakehouse(str(folder / "lake"))
+    batches = fill_two_spaces(
+        lake,
         users=40,
         noise=0.2,
         also={
@@ -249,7 +252,12 @@ def nrt(two_spaces, lake, tmp_path):
         found = fit_codebook(matrix(rows["vector"]), rows["support"].to_numpy(), seed=0)
         save_codebook(found, lake.model_uri(batch.batch_id))
         lake.batches.record(batch.batch_id, layout=build_layout({}).model_dump_json())
-    world = Nrt(lake, batches, tmp_path)
+    return Nrt(lake, batches, folder)
+
+
+@pytest.fixture
+def nrt(tmp_path):
+    world = new_nrt(tmp_path)
     yield world
     world.store.close()
 

@@ -1,9 +1,13 @@
+import asyncio
+import threading
+from collections import Counter, defaultdict
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pytest
+from aiohttp import web
 
 from jobs import build_features, build_track_vectors
 from lakehouse.batches import BatchRegistry
@@ -93,3 +97,99 @@ def batch_of():
         return registry.record(batch.batch_id, state=state)
 
     return opened
+
+
+class StandIn:
+    """A server that speaks as the near-real-time service does, on a real socket.
+
+    It says that all is well, and first what a test has laid ready for a path. A user's vector turns
+    by a hundredth of a circle with each play, and is as of the last one.
+    """
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, dict | None, str]] = []
+        self.ready: defaultdict[str, list[tuple[int, dict, dict]]] = defaultdict(list)
+        self.plays: Counter[str] = Counter()
+        self.as_of: dict[str, str] = {}
+        self.url = ""
+
+    def bodies(self, path: str) -> list[dict]:
+        """What was posted to a path, in order."""
+        return [body for asked, body, _ in self.asked if asked == path]
+
+    async def answer(self, request: web.Request) -> web.Response:
+        body = await request.json() if request.can_read_body else None
+        self.asked.append((request.path, body, request.headers.get("Authorization", "")))
+        if self.ready[request.path]:
+            status, headers, said = self.ready[request.path].pop(0)
+            if not status:
+                request.transport.abort()  # as a process that dies does
+            return web.json_response(said, status=status or 200, headers=headers)
+        return self._well(request.path, body)
+
+    def _well(self, path: str, body: dict | None) -> web.Response:
+        if path == "/v1/events":
+            for row in body.get("listens", []):
+                self.plays[row["user_id"]] += 1
+                self.as_of[row["user_id"]] = row["played_at"]
+            said = {"accepted": len(body.get("listens", []))}
+            return web.json_response(said, status=202)
+        if path == "/v1/embeddings:batchGet":
+            found = [self._embedding(user_id) for user_id in body["user_ids"]]
+            return web.json_response({"embeddings": found})
+        if path.endswith("/items"):
+            near = [{"id": item_id, "cosine": 0.5} for item_id in "abd"]
+            return web.json_response({"batch_id": "b", "as_of": "", "nearest": near})
+        return web.json_response({"status": "ready"})
+
+    def _embedding(self, user_id: str) -> dict:
+        angle = 2 * np.pi * self.plays[user_id] / 100
+        at = self.as_of.get(user_id, "2000-01-01T00:00:00Z")
+        told = {"user_id": user_id, "batch_id": "b", "status": "fresh", "as_of": at}
+        return told | {"embedding": [float(np.cos(angle)), float(np.sin(angle))]}
+
+
+@pytest.fixture
+def stand_in():
+    """A running ``StandIn``."""
+    server, loop = StandIn(), asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+
+    async def start() -> web.AppRunner:
+        app = web.Application()
+        app.router.add_route("*", "/{path:.*}", server.answer)
+        runner = web.AppRunner(app)
+        await runner.setup()
+        site = web.TCPSite(runner, "127.0.0.1", 0)
+        await site.start()
+        server.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+        return runner
+
+    runner = asyncio.run_coroutine_threadsafe(start(), loop).result()
+    yield server
+    asyncio.run_coroutine_threadsafe(runner.cleanup(), loop).result()
+    loop.call_soon_threadsafe(loop.stop)
+    thread.join()
+    loop.close()
+
+
+@pytest.fixture
+def plays():
+    """Makes a table of listens from users and minutes: ``plays(("ann", 0), ("bob", 5))``."""
+
+    def made(*of: tuple[str, float], begin: datetime = SERVED_AS_OF) -> pa.Table:
+        rows = [
+            {
+                "event_id": f"e{number}",
+                "user_id": user_id,
+                "item_id": "a",
+                "item_kind": "track",
+                "played_at": begin + timedelta(minutes=minute),
+                "ingested_at": begin + timedelta(minutes=minute),
+            }
+            for number, (user_id, minute) in enumerate(of)
+        ]
+        return pa.Table.from_pylist(rows, schema=contract("listens").arrow_schema)
+
+    return made

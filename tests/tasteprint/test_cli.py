@@ -15,6 +15,7 @@ def status(*argv: str) -> int:
         "",
         "run",
         "doctor",
+        "drain",
         "batches",
         "batches list",
         "batches show",
