@@ -19,7 +19,7 @@ from lakehouse.event_log import LogFullError, Record, require_sizes
 from schemas.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from types import ModuleType
 
     from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
@@ -52,6 +52,31 @@ class KafkaLog(BaseModel):
         if other := sorted(name for name in security if not name.startswith(SECURITY)):
             raise ValueError(f"{', '.join(other)}: only {', '.join(SECURITY)}… may be given here")
         return security
+
+    def partition(self, number: int) -> str:
+        """The name of a partition."""
+        return f"{self.topic}-{number}"
+
+    def ends(self) -> dict[str, int]:
+        """By partition, the offset after its last record.
+
+        Raises:
+            InputError: Kafka does not answer, or there is no such topic.
+        """
+        with _speaking(self):
+            asking = _kafka().Consumer(self.client(group_id=f"{self.topic}-ends"))
+            try:
+                numbers = asking.list_topics(self.topic, ANSWER).topics[self.topic].partitions
+                if not numbers:
+                    raise InputError(f"Kafka at {self.servers} has no topic {self.topic}: make it")
+                return {
+                    self.partition(number): asking.get_watermark_offsets(
+                        _kafka().TopicPartition(self.topic, number), ANSWER
+                    )[1]
+                    for number in numbers
+                }
+            finally:
+                asking.close()
 
     def client(self, **settings: str | float | bool) -> dict[str, Any]:
         """The properties of a client of librdkafka."""
@@ -147,8 +172,11 @@ class KafkaReader:
     Args:
         log: where.
         group: name of those who share the partitions; Kafka keeps how far it is.
-        since: microseconds since 1970; where the group has committed nothing of a partition, older
+        since: microseconds since 1970; of a partition that nobody knows a beginning of, older
             records are left out. Kafka's moments are whole milliseconds.
+        start: where a partition is read from, by its name, or None where that is not known; without
+            it, where the group is. A store that keeps the position with what it made of the records
+            knows better than the group, which outlives it.
 
     Raises:
         InputError: the library is not installed, or cannot use the settings.
@@ -156,8 +184,14 @@ class KafkaReader:
 
     backlog_unit: ClassVar[Literal["bytes", "records"]] = "records"
 
-    def __init__(self, log: KafkaLog, group: str, since: int = 0) -> None:
-        self._log, self._since = log, since
+    def __init__(
+        self,
+        log: KafkaLog,
+        group: str,
+        since: int = 0,
+        start: Callable[[str], int | None] | None = None,
+    ) -> None:
+        self._log, self._since, self._start = log, since, start
         self._next: dict[int, int] = {}  # by partition that is held, the offset of its next record
         settings = log.client(
             group_id=group,
@@ -191,7 +225,7 @@ class KafkaReader:
 
     def position(self) -> dict[str, int]:
         """By partition that is held, the offset after the last record that ``poll`` gave."""
-        return {f"{self._log.topic}-{number}": offset for number, offset in self._next.items()}
+        return {self._log.partition(number): offset for number, offset in self._next.items()}
 
     def commit(self) -> None:
         """Tell Kafka the position; records of partitions that others have now come again there.
@@ -223,12 +257,15 @@ class KafkaReader:
 
     def _begin(self, consumer: Consumer, given: list[TopicPartition]) -> None:
         """Read partitions from where the group is, or from ``since`` on."""
-        committed = consumer.committed(given, ANSWER)
-        for partition in committed:
+        begins = consumer.committed(given, ANSWER) if self._start is None else given
+        for partition in begins:
+            if self._start is not None:
+                known = self._start(self._log.partition(partition.partition))
+                partition.offset = -1 if known is None else known
             if partition.offset < 0:
                 partition.offset = self._first(consumer, partition.partition)
-        consumer.incremental_assign(committed)
-        self._next |= {partition.partition: partition.offset for partition in committed}
+        consumer.incremental_assign(begins)
+        self._next |= {partition.partition: partition.offset for partition in begins}
 
     def _first(self, consumer: Consumer, number: int) -> int:
         """The first offset of ``since`` or later."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import threading
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lakehouse.folder_log import FolderReader, FolderWriter, ends
+from lakehouse.logs import open_log
 from lakehouse.online import open_store
 from lakehouse.storage import Lakehouse
 from lakehouse.suppression import erasure_key
@@ -15,7 +16,7 @@ from ray_apps.nrt_items import KnownItems
 from ray_apps.nrt_metrics import Metrics
 from ray_apps.nrt_service import Limits, NrtService
 from ray_apps.tokens import Tokens
-from schemas.errors import InputError
+from schemas.errors import InputError, TasteprintError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from ray_apps.nrt_settings import ServeNrt
     from ray_apps.nrt_space import NrtSpace
     from ray_apps.nrt_updates import SpaceUpdater
+
+log = logging.getLogger("ray.serve")
 
 DAY = 86_400_000_000  # microseconds
 TOKENS = "TASTEPRINT_TOKENS"
@@ -40,7 +43,7 @@ class Parts:
     """
 
     def __init__(self, settings: ServeNrt) -> None:
-        self._settings, self._log = settings, Path(settings.event_log)
+        self._settings, self._log = settings, open_log(settings.event_log)
         self.lake = Lakehouse(settings.lakehouse)
         self.store = open_store(settings.store, settings.store_size)
         self.metrics = Metrics(settings.metrics)
@@ -67,20 +70,21 @@ class Parts:
         limits = Limits(self._settings.max_backlog, self._settings.stale_hours * HOUR)
         found = NrtService(
             self.store,
-            FolderWriter(self._log),
+            self._log.writer(),
             KnownItems(self.lake),
             self._key,
             self.metrics,
             limits,
         )
-        found.backlog = recent(lambda: self._backlog(found), BACKLOG_AGE)
+        watch = Backlog(lambda: self._backlog(found))
+        watch.start()
+        found.backlog = watch.now
         return found
 
     def _backlog(self, service: NrtService) -> int:
         live = service.directory.get().live
         seen = self.store.position(live) if live else {}
-        there = ends(self._log)
-        return sum(max(end - seen.get(name, end), 0) for name, end in there.items())
+        return sum(max(end - seen.get(name, end), 0) for name, end in self._log.ends().items())
 
     def followers(self) -> Followers:
         """What reads the log into the spaces of the store."""
@@ -94,11 +98,8 @@ class Parts:
         from ray_apps.nrt_updates import Serving, SpaceUpdater
 
         since = round(space.as_of - self._settings.replay_days * DAY)
-        reader = FolderReader(
-            self._log,
-            space.name,
-            self.store.position(space.name).get,
-            max(since, 0),
+        reader = self._log.reader(
+            space.name, lambda name: self.store.position(space.name).get(name), max(since, 0)
         )
         serving = Serving(
             gate=VectorGate(self._settings.jump),
@@ -116,7 +117,7 @@ class Parts:
         return Keeper(
             self.lake,
             self.store,
-            lambda: ends(self._log),
+            self._log.ends,
             dtype=self._settings.dtype,
             grace=self._settings.grace_seconds,
             key=self._key,
@@ -124,14 +125,26 @@ class Parts:
         )
 
 
-def recent(ask: Callable[[], int], age: float) -> Callable[[], int]:
-    """The answer to a question, asked again only when it is so many seconds old."""
-    known, asked_at = 0, float("-inf")
+class Backlog(threading.Thread):
+    """Looks again and again how much of the log waits, so that no request has to.
 
-    def answer() -> int:
-        nonlocal known, asked_at
-        if time.monotonic() - asked_at > age:
-            known, asked_at = ask(), time.monotonic()
-        return known
+    Args:
+        ask: how much it is now.
+    """
 
-    return answer
+    def __init__(self, ask: Callable[[], int]) -> None:
+        super().__init__(name="backlog", daemon=True)
+        self._ask, self._known = ask, 0
+
+    def now(self) -> int:
+        """How much it was a moment ago."""
+        return self._known
+
+    def run(self) -> None:
+        """Look, for as long as the process lives."""
+        while True:
+            try:
+                self._known = self._ask()
+            except TasteprintError:  # a store or log that does not answer says so to who needs it
+                log.exception("nobody knows how much of the log waits")
+            time.sleep(BACKLOG_AGE)

@@ -17,7 +17,8 @@ class ServeNrt(Settings):
     store: str = "var/online"
     """Folder of the embedded store, or URL of a Redis (redis://, rediss://, unix://)."""
     event_log: str = "var/events"
-    """Folder of the embedded log, or a file with the settings of a Kafka (kafka.json)."""
+    """Folder of the embedded log, or a JSON file that says where in Kafka it is: servers, topic,
+    security."""
     token_file: str | None = None
     """File of tokens, from `tasteprint tokens`; without it the text of TASTEPRINT_TOKENS."""
     metrics: str = "var/metrics"
@@ -45,7 +46,7 @@ class ServeNrt(Settings):
     """Days before a batch's moment from which on the log is read into it: no less than passes
     between an event and the drain that takes it into the lakehouse."""
     max_backlog: int = Field(default=64 << 20, gt=0)
-    """Bytes of events that may wait; with more, new ones are refused for a while."""
+    """Bytes of events that may wait (in Kafka events); with more, new ones are refused a while."""
     grace_seconds: float = Field(default=600.0, ge=0)
     """For which a space stays that nobody is trained on any more, for a quick rollback."""
     moment: Literal["now", "events"] = "now"

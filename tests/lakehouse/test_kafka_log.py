@@ -278,3 +278,32 @@ def test_a_missing_library_is_told_of(monkeypatch):
     monkeypatch.setitem(sys.modules, "confluent_kafka", None)
     with pytest.raises(InputError, match=r"pip install 'tasteprint\[kafka\]'"):
         KafkaWriter(KafkaLog(servers="a:1", topic="t"))
+
+
+def test_the_ends_are_the_positions_of_who_has_read_everything(new_topic, new_reader):
+    log = new_topic(2)
+    written(log, *numbered(0, 20))
+    reader = new_reader(log)
+    assert len(polled(reader, 20)) == 20
+    assert reader.position() == log.ends()
+    assert set(log.ends()) == {log.partition(0), log.partition(1)}
+
+
+def test_a_topic_that_is_not_there_has_no_ends(servers):
+    with pytest.raises(InputError, match="no-such"):
+        KafkaLog(servers=servers, topic="no-such").ends()
+
+
+def test_a_store_that_knows_less_than_the_group_is_believed(new_topic):
+    log = new_topic()
+    written(log, b"one", b"two")
+    first = KafkaReader(log, "nrt")
+    polled(first, 2)
+    first.commit()
+    first.close()
+    again = KafkaReader(log, "nrt", start={log.partition(0): 1}.get)
+    assert polled(again, 1) == [b"two"]
+    again.close()
+    nothing = KafkaReader(log, "nrt", start={}.get)
+    assert polled(nothing, 2) == [b"one", b"two"]
+    nothing.close()

@@ -10,6 +10,7 @@ from numpy.testing import assert_allclose
 
 from lakehouse.batch import Batch
 from lakehouse.event_codec import Event
+from lakehouse.folder_log import FolderReader
 from lakehouse.online import unpack_vector
 from lakehouse.suppression import subject
 from ray_apps.nrt_load import SpaceLoader
@@ -102,8 +103,6 @@ def test_what_is_read_again_after_a_crash_counts_once(nrt):
     for _ in range(2):  # the second begins where the first did: nothing of a position was kept
         updater = nrt.updater(space)
         updater._reader.close()
-        from lakehouse.folder_log import FolderReader
-
         updater._reader = FolderReader(nrt.log, "again", lambda _: None)
         updater.step(1.0)
         updater.close()
@@ -229,3 +228,21 @@ def test_two_replicas_update_one_user_at_once_and_nothing_is_lost(nrt):
     nrt.updater(space).step(1.0)
     expected = in_batch(nrt, space, *plays)
     assert_allclose(nrt.row("u3", space), expected["u3"], atol=1e-5)
+
+
+def test_events_come_from_any_log_that_keeps_its_promise(nrt):
+    """Kafka's reader gives the same; here one that gives everything twice, as it may."""
+    space = nrt.load()
+    nrt.send(*(played("u3", n) for n in range(6)))
+
+    class Twice(FolderReader):
+        def poll(self, most, wait):
+            found = super().poll(most, wait)
+            return [*found, *found]
+
+    updater = nrt.updater(space)
+    updater.close()
+    updater._reader = Twice(nrt.log, "twice", lambda _: None)
+    updater.step(1.0)
+    (state,) = nrt.store.states(space.name, ["u3"])
+    assert space.bytes.decode(state.value).counted == 5 + 6
