@@ -37,7 +37,7 @@ def test_a_file_of_settings_is_a_log_in_kafka(tmp_path):
 def test_settings_that_cannot_be_used_are_told_without_what_is_secret(tmp_path, said):
     place = tmp_path / "kafka.json"
     place.write_text(said)
-    with pytest.raises(InputError, match="kafka.json") as error:
+    with pytest.raises(InputError, match=r"kafka\.json") as error:
         open_log(str(place))
     assert "secret-word" not in str(error.value)
 
