@@ -8,16 +8,20 @@ requests, in which ids are. So before HAProxy is started the file is changed her
 - no log of requests (the service counts them by path, without ids);
 - faults keep their status: 503 says that a request may be sent again, 500 does not;
 - a request's head has to come within seconds;
+- it ends with Ray's process that started it;
 - where there is a certificate, a second address that speaks TLS, for callers beyond this machine.
 """
 
 from __future__ import annotations
 
+import ctypes
 import os
 import re
+import signal
 import sys
 from pathlib import Path
 
+PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
 CERTIFICATE, ADDRESS = "TASTEPRINT_TLS_CERTIFICATE", "TASTEPRINT_TLS_ADDRESS"
 HEAD_TIMEOUT = "    timeout http-request 10s"
 SECTION = re.compile(r"^(?=global|defaults|frontend|backend|listen)", re.MULTILINE)
@@ -40,8 +44,17 @@ def main() -> None:
         os.environ.get(ADDRESS),
     )
     place.write_text(said, encoding="utf-8")
+    _end_with_parent()
     binary = get_haproxy_binary()
     os.execv(binary, [binary, *args])  # noqa: S606 - no shell is wanted
+
+
+def _end_with_parent() -> None:
+    """Let the kernel end HAProxy when Ray's process dies, however it dies.
+
+    One that is left behind would hold the port, and answer for a service that is no more.
+    """
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def private(said: str, certificate: str | None = None, address: str | None = None) -> str:

@@ -1,6 +1,8 @@
 import os
+import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -89,3 +91,40 @@ def test_the_program_becomes_haproxy_with_the_file_changed(written, tmp_path):
     )
     assert checked.returncode == 0, checked.stderr
     assert place.read_text() == private(written)
+
+
+STARTS_AND_WAITS = """
+import subprocess, sys, time
+front = subprocess.Popen(sys.argv[1:])
+print(front.pid, flush=True)
+time.sleep(600)
+"""
+
+
+def test_it_ends_when_who_started_it_is_killed(written, tmp_path):
+    place, program = tmp_path / "haproxy.cfg", Path(sys.prefix) / "bin" / "tasteprint-haproxy"
+    place.write_text(written.replace(":8010", f":{free_port()}"))
+    parent = subprocess.Popen(
+        [sys.executable, "-c", STARTS_AND_WAITS, str(program), "-db", "-f", str(place)],
+        stdout=subprocess.PIPE,
+    )
+    front = Path(f"/proc/{int(parent.stdout.readline())}")
+    try:
+        _until((tmp_path / "admin.sock").exists)
+    finally:
+        parent.kill()
+        parent.wait()
+    _until(lambda: not front.exists() or "Z" in (front / "stat").read_text().split()[2])
+
+
+def free_port():
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return found.getsockname()[1]
+
+
+def _until(happened):
+    give_up = time.monotonic() + 60
+    while not happened():
+        assert time.monotonic() < give_up
+        time.sleep(0.02)
