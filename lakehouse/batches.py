@@ -80,18 +80,24 @@ class BatchRegistry:
     ) -> Batch:
         """Begin a batch: pin its inputs and its moment, in one commit."""
         now = datetime.now(UTC)
-        batch = Batch(
-            batch_id=f"{now:%Y%m%d-%H%M%S}-{secrets.token_hex(2)}",
-            state="building",
-            created_at=now,
-            updated_at=now,
-            as_of=as_of,
-            settings=settings,
-            code_version=code_version,
-            parents=dict(parents),
-        )
-        self._change(lambda batches: {**batches, batch.batch_id: batch}, ATTEMPTS)
-        return batch
+        opened: list[Batch] = []
+
+        def add(batches: dict[str, Batch]) -> dict[str, Batch]:
+            batch = Batch(
+                batch_id=_new_id(now, batches),
+                state="building",
+                created_at=now,
+                updated_at=now,
+                as_of=as_of,
+                settings=settings,
+                code_version=code_version,
+                parents=dict(parents),
+            )
+            opened[:] = [batch]
+            return {**batches, batch.batch_id: batch}
+
+        self._change(add, ATTEMPTS)
+        return opened[0]
 
     def record(self, batch_id: str, **changes: Any) -> Batch:
         """Write what a step has made: mappings are merged, everything else is replaced.
@@ -302,6 +308,14 @@ class BatchRegistry:
             "somebody else changed the batch registry at the same moment: "
             "look with `tasteprint batches list` and try again"
         )
+
+
+def _new_id(now: datetime, taken: Collection[str]) -> str:
+    """An id that sorts by time and that no batch has: four digits are soon drawn twice."""
+    while True:
+        batch_id = f"{now:%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
+        if batch_id not in taken:
+            return batch_id
 
 
 def _one(batches: Mapping[str, Batch], batch_id: str) -> Batch:

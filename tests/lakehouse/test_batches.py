@@ -212,6 +212,23 @@ def test_of_several_processes_that_promote_at_one_moment_those_that_lose_are_tol
     assert sorted(states(batches).values()).count("legacy") == len(won) - 1
 
 
+def test_two_batches_of_one_second_have_two_ids_though_their_digits_are_drawn_alike(
+    batches, monkeypatch
+):
+    drawn = iter(["aaaa", "aaaa", "bbbb"] * 9)
+
+    class Clock(datetime):
+        @classmethod
+        def now(cls, tz=None):
+            return AS_OF.astimezone(tz)
+
+    monkeypatch.setattr("lakehouse.batches.datetime", Clock)
+    monkeypatch.setattr("lakehouse.batches.secrets.token_hex", lambda _: next(drawn))
+    opened = [open_batch(batches).batch_id for _ in range(2)]
+    assert opened == ["20260301-000000-aaaa", "20260301-000000-bbbb"]
+    assert set(states(batches)) == set(opened)
+
+
 def test_batches_opened_at_one_moment_are_all_kept(batches):
     batches.list()  # the table is there
     with ThreadPoolExecutor(3) as pool:
