@@ -185,7 +185,7 @@ def test_readers_turn_with_the_registry_and_neither_a_read_nor_an_event_fails(se
 
 def test_an_end_by_signal_loses_nothing_that_was_accepted(service):
     """Last: it ends the service."""
-    sent = [played("late", n) for n in range(2_000)]
+    sent = [played("late", n) for n in range(20_000)]  # more than are sent before the end
     with Meanwhile(lambda n: service.send(sent[n]).status_code) as sender:
         service.until(lambda: len(sender.seen) > 20)
         service.process.send_signal(signal.SIGTERM)
