@@ -78,6 +78,8 @@ class ServeBench(Settings):
     """Of each measurement."""
     repeats: int = 3
     """How often each is measured."""
+    replicas: int = 1
+    """Processes of the service that answer."""
     soak: int = 900
     """Seconds of the soak."""
     feast_python: str | None = None
@@ -93,8 +95,15 @@ def main(argv: Sequence[str] | None = None) -> None:
         lake = Lakehouse(args.lakehouse or f"{folder}/lake")
         if args.lakehouse is None:
             make_live_batch(lake, min(args.users, MADE_USERS))
-        with serving(lake, Path(folder), args.users) as service:
-            said(part="service", space=service.space, users=len(service.users))
+        # Nothing is held back, for there is nothing to measure in what is not published.
+        flags = ["--jump", "2", "--replicas", str(args.replicas)]
+        with serving(lake, Path(folder), args.users, *flags) as service:
+            said(
+                part="service",
+                space=service.space,
+                users=len(service.users),
+                replicas=args.replicas,
+            )
             for part in args.parts:
                 PARTS[part](service, args)
 

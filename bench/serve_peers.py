@@ -36,8 +36,9 @@ if TYPE_CHECKING:
 
     from ray_apps.nrt_space import NrtSpace
 
+SOON = 0.5  # seconds
 JSON_HEADER = (b"content-type", b"application/json")
-SERVES = "Uvicorn running"
+SERVES = "Started server process"  # and listens a moment later
 
 
 class Peer(Settings):
@@ -143,6 +144,7 @@ def peer(port: int, processes: int, *flags: str) -> Iterator[str]:
     try:
         for process in started:
             _wait_until_it_serves(process)
+        time.sleep(SOON)
         yield f"http://127.0.0.1:{port}"
     finally:
         for process in started:

@@ -9,7 +9,6 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.error
 import urllib.request
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -22,10 +21,10 @@ from session import children
 from lakehouse.folder_log import ends
 from lakehouse.online import OnlineStore, open_store
 from ray_apps.nrt_directory import read_directory
-from ray_apps.tokens import new_token
+from ray_apps.tokens import SCOPES, new_token
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from serve_load import Ask
 
@@ -45,23 +44,82 @@ FIXED = (
 )
 
 
-@dataclass(frozen=True)
+class Process:
+    """``tasteprint serve`` as a process, which may be ended and begun again.
+
+    Args:
+        flags: of the command.
+        url: of the front.
+        log: file of what it says.
+    """
+
+    def __init__(self, flags: Sequence[str], url: str, log: Path) -> None:
+        self._command, self._url, self._log = [PROGRAM, "serve", *flags], url, log
+        others = zip(FIXED, map(str, free_ports(len(FIXED))), strict=True)
+        self._environment = {**os.environ, **dict(others)}
+        self._environment.pop("RAY_ADDRESS", None)
+        self._running: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Begin, and wait until the live batch is served.
+
+        Raises:
+            RuntimeError: it ended, or took too long.
+        """
+        with self._log.open("ab") as log:
+            self._running = subprocess.Popen(
+                self._command, env=self._environment, stdout=log, stderr=log
+            )
+        give_up = time.monotonic() + PATIENCE
+        while time.monotonic() < give_up and self._running.poll() is None:
+            with suppress(OSError):
+                asked(f"{self._url}/readyz")
+                return
+            time.sleep(0.5)
+        raise RuntimeError(
+            f"the service did not become ready; it said: {self._log.read_text()[-2_000:]}"
+        )
+
+    def all(self) -> list[int]:
+        """The process and all that come from it."""
+        found = [self._running.pid] if self._running else []
+        for process in found:
+            found += children(process)
+        return found
+
+    def stop(self) -> None:
+        """End in its own way if it can."""
+        if self._running is not None:
+            stop(self._running)
+
+    def kill(self) -> None:
+        """End it and all that come from it, at once."""
+        for process in self.all():
+            with suppress(ProcessLookupError):
+                os.kill(process, signal.SIGKILL)
+        if self._running is not None:
+            self._running.wait()
+
+
+@dataclass
 class Service:
     """A service that runs.
 
     Attributes:
         lake: whose live batch it serves.
-        folder: where its store and its log are.
+        folder: where its log is, and its store where it is a folder.
+        place: of the store.
         port, read_port: of the front, and of the replicas' own listener.
         token: that may do everything.
         store: the online store, opened by this process too.
         space: of the live batch in it.
         users, items: ids of the batch, that are asked for and played.
-        process: that was started.
+        process: of ``tasteprint serve``.
     """
 
     lake: Lakehouse
     folder: Path
+    place: str
     port: int
     read_port: int
     token: str
@@ -69,7 +127,7 @@ class Service:
     space: str
     users: list[str]
     items: list[str]
-    process: subprocess.Popen[bytes]
+    process: Process
 
     @property
     def front(self) -> str:
@@ -114,46 +172,45 @@ class Service:
         """Vectors that were made."""
         return sum(self.counted("tasteprint_vectors_published_total").values())
 
-    def processes(self) -> list[int]:
-        """The process that was started and all that come from it."""
-        found = [self.process.pid]
-        for process in found:
-            found += children(process)
-        return found
-
 
 @contextmanager
-def serving(lake: Lakehouse, folder: Path, users: int) -> Iterator[Service]:
+def serving(
+    lake: Lakehouse,
+    folder: Path,
+    users: int,
+    *flags: str,
+    place: str | None = None,
+    kept: Path | None = None,
+) -> Iterator[Service]:
     """A service of the live batch, warm, with an empty log; stopped in the end.
-
-    Vectors are published however far they turn, for there is nothing to measure in what is held.
 
     Args:
         lake: the lakehouse.
         folder: an empty one.
         users: who are asked for and played, at most.
+        flags: more of them.
+        place: of the store; a folder without it.
+        kept: where log and store are; the same folder without it.
     """
-    token, line = new_token("bench", ["events:write", "vectors:read", "admin"])
+    token, line = new_token("bench", list(SCOPES))
     tokens = folder / "tokens"
     tokens.touch(0o600)
     tokens.write_text(f"{line}\n")
-    port, read_port, *others = free_ports(2 + len(FIXED))
-    flags = ["--lakehouse", lake.uri, "--token-file", str(tokens), "--jump", "2"]
-    flags += ["--port", str(port), "--read-port", str(read_port), "--metrics", f"{folder}/metrics"]
-    flags += ["--store", f"{folder}/online", "--event-log", f"{folder}/events"]
-    environment = {**os.environ, **dict(zip(FIXED, map(str, others), strict=True))}
-    environment.pop("RAY_ADDRESS", None)
+    port, read_port = free_ports(2)
+    kept = kept or folder
+    place = place or f"{kept}/online"
+    own = ["--lakehouse", lake.uri, "--token-file", str(tokens), "--metrics", f"{folder}/metrics"]
+    own += ["--port", str(port), "--read-port", str(read_port)]
+    own += ["--store", place, "--event-log", f"{kept}/events"]
     batch = lake.batches.get("live")
-    with (folder / "log").open("wb") as log:
-        process = subprocess.Popen(
-            [PROGRAM, "serve", *flags], env=environment, stdout=log, stderr=log
-        )
+    process = Process([*own, *flags], f"http://127.0.0.1:{port}", folder / "log")
     try:
-        _wait_until_ready(process, f"http://127.0.0.1:{port}/readyz", folder / "log")
-        store = open_store(f"{folder}/online")
-        yield Service(
+        process.start()
+        store = open_store(place)
+        service = Service(
             lake=lake,
-            folder=folder,
+            folder=kept,
+            place=place,
             port=port,
             read_port=read_port,
             token=token,
@@ -163,19 +220,10 @@ def serving(lake: Lakehouse, folder: Path, users: int) -> Iterator[Service]:
             items=some_of(lake, batch, "track_vectors", "item_id", ITEMS),
             process=process,
         )
-        store.close()
+        yield service
+        service.store.close()
     finally:
-        stop(process)
-
-
-def _wait_until_ready(process: subprocess.Popen[bytes], url: str, log: Path) -> None:
-    give_up = time.monotonic() + PATIENCE
-    while time.monotonic() < give_up and process.poll() is None:
-        with suppress(urllib.error.URLError, OSError):
-            asked(url)
-            return
-        time.sleep(0.5)
-    raise RuntimeError(f"the service did not become ready; it said: {log.read_text()[-2_000:]}")
+        process.stop()
 
 
 def stop(process: subprocess.Popen[bytes]) -> None:
@@ -188,15 +236,22 @@ def stop(process: subprocess.Popen[bytes]) -> None:
         process.wait()
 
 
-def asked(url: str, token: str = "", accept: str = "*/*", body: str | None = None) -> bytes:
+def asked(
+    url: str,
+    token: str = "",
+    accept: str = "*/*",
+    body: str | None = None,
+    method: str | None = None,
+) -> bytes:
     """The body of an answer.
 
     Raises:
         urllib.error.HTTPError: its status is 400 or above.
     """
     headers = {"Authorization": f"Bearer {token}", "Accept": accept}
+    headers["Content-Type"] = "application/json"
     request = urllib.request.Request(  # noqa: S310 - our own, on loopback
-        url, body.encode() if body else None, {**headers, "Content-Type": "application/json"}
+        url, body.encode() if body else None, headers, method=method
     )
     with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310 - as above
         found: bytes = answer.read()

@@ -82,7 +82,7 @@ def watched(service: Service, seconds: int) -> list[tuple[float, Held]]:
 def held(service: Service, kind: str) -> Held:
     """Memory of the service's processes in MB, by what they are; of the same kind together."""
     found: Counter[str] = Counter()
-    for process in service.processes():
+    for process in service.process.all():
         with suppress(OSError):
             folder = Path(f"/proc/{process}")
             lines = (folder / "status").read_text().splitlines()

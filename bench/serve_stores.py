@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -24,9 +23,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-import redis
 from serve_load import Ask, load
 from serve_process import asked, free_ports, stop
+from serve_redis import redis_server
 from session import said
 
 from lakehouse.online import open_store, unpack_vector
@@ -51,13 +50,13 @@ def stores(service: Service, feast_python: str | None, *, seconds: int, repeats:
     """Measure each store, in the process and over HTTP."""
     with tempfile.TemporaryDirectory() as name, ExitStack() as started:
         folder = Path(name)
-        place = started.enter_context(redis_server(folder))
-        ours = {"LMDB": service.store, "Redis": copied(service, f"redis://{place}/0")}
+        server = started.enter_context(redis_server(folder))
+        ours = {"LMDB": service.store, "Redis": copied(service, server.url)}
         feast = Feast(feast_python, folder) if feast_python else None
         if feast is None:
             print("Feast is left out: --feast-python names no Python", file=sys.stderr)
         else:
-            feast.make(service, place)
+            feast.make(service, server.place)
         for repeat in range(repeats):
             for store, opened in ours.items():
                 for users in AT_ONCE:
@@ -170,43 +169,6 @@ def over_http(service: Service, feast: Feast | None, *, seconds: int, repeats: i
                 line = {"users": MANY, "p50_ms": found.p50_ms, "p99_ms": found.p99_ms}
                 speed = {"users_per_second": round(MANY * found.per_second), "by": found.by}
                 said(part="stores over HTTP", repeat=repeat, what=name, **line, **speed)
-
-
-@contextmanager
-def redis_server(folder: Path) -> Iterator[str]:
-    """A Redis on loopback that keeps nothing; gives its host and port."""
-    program = shutil.which("redis-server")
-    if program is None:
-        raise RuntimeError("redis-server is not installed: apt-get install redis-server")
-    (port,) = free_ports(1)
-    command = [
-        program,
-        "--port",
-        str(port),
-        "--bind",
-        "127.0.0.1",
-        "--save",
-        "",
-        "--dir",
-        f"{folder}",
-    ]
-    process = subprocess.Popen([*command, "--logfile", "redis.log"])
-    try:
-        _wait_for_redis(port)
-        yield f"127.0.0.1:{port}"
-    finally:
-        stop(process)
-
-
-def _wait_for_redis(port: int) -> None:
-    give_up = time.monotonic() + PATIENCE
-    with redis.Redis(port=port) as client:
-        while time.monotonic() < give_up:
-            with suppress(redis.ConnectionError):
-                client.ping()
-                return
-            time.sleep(0.05)
-    raise TimeoutError("the Redis of the bench does not answer")
 
 
 def _wait_for(url: str) -> None:

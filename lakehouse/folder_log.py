@@ -64,32 +64,36 @@ GROUP = re.compile(r"[A-Za-z0-9_@-][A-Za-z0-9._@-]*")
 class FolderWriter:
     """Writes a partition of its own; for one event loop, and not to be carried over a fork.
 
+    Where the folder cannot be written, each append tries to begin the partition again.
+
     Args:
         folder: of the log; made if it is not there.
         segment_bytes: size from which on a segment is followed by the next.
-
-    Raises:
-        LogFullError: the folder cannot be written.
     """
 
     def __init__(self, folder: Path, segment_bytes: int = SEGMENT_BYTES) -> None:
-        self._segment_bytes = segment_bytes
-        try:
+        self._folder, self._segment_bytes = folder, segment_bytes
+        self._place = folder
+        self._writer: FileIO | None = None
+        with suppress(OSError):
             self._place, self._writer = _new_partition(folder)
-        except OSError as error:
-            raise _full(folder, error) from error
-        self.partition = self._place.name
+        self._closed = False
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="event-log")
         self._waiting: _Group | None = None
         self._storing: asyncio.Task[None] | None = None
         self._segment: FileIO | None = None
         self._first = self._end = self._at = 0
 
+    @property
+    def partition(self) -> str:
+        """Name of the partition; none as long as the folder cannot be written."""
+        return self._place.name if self._writer else ""
+
     async def append(self, payloads: Sequence[bytes]) -> None:
         """Add events, and return once all of them are durable; see ``LogWriter``."""
         require_sizes(payloads)
-        if self._writer.closed:
-            raise InputError(f"the event log {self._place.parent} was closed: open it again")
+        if self._closed:
+            raise InputError(f"the event log {self._folder} was closed: open it again")
         if self._waiting is None:
             self._waiting = _Group([], asyncio.get_running_loop().create_future())
         group = self._waiting
@@ -100,13 +104,13 @@ class FolderWriter:
 
     def close(self) -> None:
         """End; what still waits for its fsync to begin is told that it was not taken."""
-        waiting, self._waiting = self._waiting, None
+        waiting, self._waiting, self._closed = self._waiting, None, True
         self._thread.shutdown()
         if waiting is not None:
             waiting.done.set_exception(InputError("the event log was closed: send these again"))
         if self._segment is not None:
             self._segment.close()
-        if not self._writer.closed:
+        if self._writer is not None and not self._writer.closed:
             with suppress(OSError):  # it is a hint
                 os.fsync(self._writer.fileno())
             self._writer.close()
@@ -129,6 +133,8 @@ class FolderWriter:
         self._at = max(self._at, time.time_ns() // 1000)
         content = memoryview(b"".join(frame(Record(self._at, each)) for each in payloads))
         try:
+            if self._writer is None:
+                self._place, self._writer = _new_partition(self._folder)
             segment = self._open_segment().fileno()
             written = 0
             while written < len(content):
@@ -137,7 +143,7 @@ class FolderWriter:
             _tell(self._writer, self._end + written)
         except OSError as error:
             self._take_back()
-            raise _full(self._place.parent, error) from error
+            raise _full(self._folder, error) from error
         self._end += written
 
     def _open_segment(self) -> FileIO:
@@ -198,6 +204,7 @@ class FolderReader:
 
         Raises:
             LogDamagedError: a segment is not what was written.
+            LogFullError: a partition cannot be taken, for the disk is full or read-only.
         """
         give_up = time.monotonic() + wait
         while True:
@@ -247,6 +254,11 @@ class FolderReader:
             lock = (place / self._lock).open("ab", buffering=0)
         except FileNotFoundError:  # somebody removes it this moment
             return
+        except OSError as error:
+            raise LogFullError(
+                f"the event log {self._folder} cannot be read on, for its readers lock files in "
+                f"it: {error.strerror}. Free or mend its disk"
+            ) from error
         if not _locked(lock, fcntl.LOCK_EX):
             return
         with ExitStack() as unless_held:

@@ -95,7 +95,7 @@ def item_space(vectors: np.ndarray, creator_of_item: np.ndarray, codebook: Codeb
     """
     creators = creator_vectors(vectors, creator_of_item, int(creator_of_item.max(initial=-1)) + 1)
     codes, creator_codes = (
-        codebook.codes(torch.from_numpy(rows)).numpy() for rows in (vectors, creators)
+        codebook.codes(torch.tensor(rows)).numpy() for rows in (vectors, creators)
     )
     return ItemSpace(vectors, creators, codes, creator_codes)
 

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Protocol, TypeVar
 
 from fastapi import Depends, FastAPI, Path, Query, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse, Response
+from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from pydantic import BaseModel, ValidationError
 from pydantic_core import to_json
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from lakehouse.event_log import LogFullError
 from lakehouse.online import StoreError
@@ -57,6 +58,13 @@ FAULTS: dict[type[Exception], int] = {
     StoreError: 503,
     TimeoutError: 504,
 }
+# Faults of ours name folders and hosts, which are nobody's business out there; the log has them.
+OURS: dict[type[Exception], str] = {
+    LogFullError: "the event log takes nothing now, and none of these events: send them again",
+    StoreError: "the online store cannot do that now: ask again",
+}
+GONE_AWAY = 499  # as nginx counts who did not wait
+LOG_EVERY = 1.0  # seconds between two lines of one fault
 M = TypeVar("M", bound=BaseModel)
 UserId = Annotated[str, Path(min_length=1, max_length=LONGEST_ID)]
 BatchName = Annotated[str, Query(max_length=64, description="live, legacy, or a batch's id")]
@@ -239,7 +247,12 @@ def _add_operations(
             raise HTTPException(503, why)
         return {"status": "ready"}
 
-    @api.get("/metrics", dependencies=[Depends(may("admin"))], responses=_faults())
+    @api.get(
+        "/metrics",
+        dependencies=[Depends(may("admin"))],
+        response_class=PlainTextResponse,
+        responses=_faults(),
+    )
     async def prometheus() -> Response:
         """Counters and latencies of all processes of the service, for Prometheus."""
         content, kind = metrics.text()
@@ -287,10 +300,13 @@ async def read_body(request: Request, model: type[M]) -> M:
     if kind.lower() != "application/json":
         raise HTTPException(415, "the body has to be application/json")
     body = bytearray()
-    async for part in request.stream():
-        body += part
-        if len(body) > MOST_BYTES:
-            raise HTTPException(413, f"the body is longer than {MOST_BYTES:,} bytes")
+    try:
+        async for part in request.stream():
+            body += part
+            if len(body) > MOST_BYTES:
+                raise HTTPException(413, f"the body is longer than {MOST_BYTES:,} bytes")
+    except ClientDisconnect:
+        raise HTTPException(GONE_AWAY, "the caller went away") from None
     try:
         return model.model_validate_json(bytes(body))
     except ValidationError as error:
@@ -327,14 +343,20 @@ def _without_references(schema: dict[str, Any]) -> dict[str, Any]:
 
 
 def _faults(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    return {status: {"model": Fault} for status in (401, 403, 504, *statuses)}
+    return {status: {"model": Fault} for status in (401, 403, 422, 504, *statuses)}
 
 
 def _add_faults(api: FastAPI) -> None:
+    told = dict.fromkeys(OURS, 0.0)
+
     async def answer(_: Request, error: Exception) -> Response:
-        status = next(code for kind, code in FAULTS.items() if isinstance(error, kind))
-        headers = {"Retry-After": RETRY_AFTER} if status in {429, 503, 507} else None
-        return JSONResponse({"detail": str(error) or "took too long"}, status, headers)
+        kind = next(kind for kind in FAULTS if isinstance(error, kind))
+        if kind in OURS and time.monotonic() - told[kind] > LOG_EVERY:
+            told[kind] = time.monotonic()
+            log.error("%s", error)
+        detail = OURS.get(kind) or str(error) or "took too long"
+        headers = {"Retry-After": RETRY_AFTER} if FAULTS[kind] in {429, 503, 507} else None
+        return JSONResponse({"detail": detail}, FAULTS[kind], headers)
 
     for kind in FAULTS:
         api.add_exception_handler(kind, answer)

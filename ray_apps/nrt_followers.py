@@ -121,7 +121,8 @@ class Follower:
         """What answers with the model, made when it is first asked for."""
         with self._lock:
             if self._inference is None:
-                self._inference = BatchInference(self._lake, self._space)
+                by_events = self._updater.by_events
+                self._inference = BatchInference(self._lake, self._space, by_events=by_events)
             return self._inference
 
     def _run(self) -> None:

@@ -15,6 +15,7 @@ from lakehouse.event_codec import LISTENS, ONBOARDING
 from models.user_state import PICK, PLAY
 from ray_apps.nrt_events import as_tables
 from ray_apps.nrt_service import as_text
+from ray_apps.nrt_updates import last_event
 from schemas.arrow import matrix
 
 if TYPE_CHECKING:
@@ -81,10 +82,11 @@ class BatchInference:
     Args:
         lake: the lakehouse.
         space: of the batch.
+        by_events: whether vectors are as of the last event that is told, and not of now.
     """
 
-    def __init__(self, lake: Lakehouse, space: NrtSpace) -> None:
-        self._space = space
+    def __init__(self, lake: Lakehouse, space: NrtSpace, *, by_events: bool = False) -> None:
+        self._space, self._by_events = space, by_events
         self._indexes = {"users": _of_users(lake, space), "items": _of_items(space)}
 
     def embed(self, events: Sequence[Event], user: Mapping[str, Any]) -> dict[str, Any]:
@@ -106,7 +108,7 @@ class BatchInference:
         plays = space.plays(tables[LISTENS]) if LISTENS in tables else np.zeros(0, PLAY)
         picks = space.picks(tables[ONBOARDING]) if ONBOARDING in tables else np.zeros(0, PICK)
         state = space.states.add(state, plays, picks)
-        moment = time.time_ns() // 1_000
+        moment = last_event(state) if self._by_events and events else time.time_ns() // 1_000
         vectors, status = space.embed([state], np.array([moment]))
         return {
             "user_id": "",

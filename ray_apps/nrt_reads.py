@@ -125,7 +125,16 @@ class Door(uvicorn.Server):
 
     def __init__(self, app: Any, host: str, port: int) -> None:
         self._socket = _listening(host, port)
-        super().__init__(uvicorn.Config(app, log_config=None, access_log=False, lifespan="off"))
+        config = uvicorn.Config(
+            app,
+            log_config=None,
+            access_log=False,
+            lifespan="off",
+            http="httptools",
+            proxy_headers=False,  # nobody asks where a request comes from
+            server_header=False,
+        )
+        super().__init__(config)
 
     async def open(self) -> None:
         """Answer until ``close``."""

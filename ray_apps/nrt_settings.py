@@ -24,8 +24,8 @@ class ServeNrt(Settings):
     metrics: str = "var/metrics"
     """Folder in which the processes share their counters."""
     read_port: int | None = Field(default=None, ge=1, le=65535)
-    """Port at which every replica answers by itself too, without the front: several times as many
-    reads per second, and no TLS."""
+    """Port at which every replica answers by itself too, without the front: more reads per second,
+    and no TLS."""
     read_host: str = "127.0.0.1"
     """Address of that port."""
     store_size: int = Field(default=2**40, gt=0)

@@ -108,17 +108,26 @@ class SpaceUpdater:
         self._space, self._store, self._reader = space, store, reader
         self._serving, self._clock = serving, clock
         self._position: dict[str, int] = {}
+        self._taken: list[Record] = []  # from the log, and not in the store yet
+
+    @property
+    def by_events(self) -> bool:
+        """Whether vectors are as of the user's last event and not of now."""
+        return self._serving.by_events
 
     def step(self, wait: float = 0.0, most: int = MOST) -> Done:
         """Take what is next in the log, at most so many events, into states and vectors.
 
-        May be repeated after a crash at any point.
+        May be repeated after a crash or an error at any point.
 
         Args:
             wait: seconds to wait for a first event.
             most: events taken together.
+
+        Raises:
+            StoreError: the store does not take them; the next step takes the same ones.
         """
-        records = self._reader.poll(most, wait)
+        records = self._taken = self._taken or self._reader.poll(most, wait)
         done, position = Done(events=len(records)), self._reader.position()
         if records:
             done.oldest = min(record.at for record in records)
@@ -126,6 +135,7 @@ class SpaceUpdater:
             self._apply(fresh_by_user(self._space, records), position, done)
             self._reader.commit()
             self._position = position
+        self._taken = []
         return done
 
     def backlog(self) -> int:

@@ -6,6 +6,7 @@ import logging
 import os
 import secrets
 import signal
+import socket
 import sys
 import threading
 from pathlib import Path
@@ -16,7 +17,7 @@ from pydantic import Field
 from pydantic_settings import CliPositionalArg
 from rich.console import Console
 
-from ray_apps.haproxy_front import ADDRESS, CERTIFICATE
+from ray_apps.haproxy_front import ADDRESS, CERTIFICATE, READS
 from ray_apps.nrt_settings import ServeNrt
 from ray_apps.tokens import Scope, Tokens, new_token
 from schemas.errors import InputError
@@ -71,6 +72,8 @@ def _set_up_front(settings: Serve, folder: str) -> None:
         "RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0",
         "RAY_SERVE_HAPROXY_METRICS_ENABLED": "0",
         "RAY_SERVE_HAPROXY_BINARY_PATH": str(Path(sys.prefix) / "bin" / "tasteprint-haproxy"),
+        # One that has died is noticed after the third of these, and begun again.
+        "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": "1",
         # Its sockets and files are this user's alone.
         "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": f"{folder}/haproxy.cfg",
         "RAY_SERVE_HAPROXY_SOCKET_PATH": f"{folder}/admin.sock",
@@ -78,6 +81,9 @@ def _set_up_front(settings: Serve, folder: str) -> None:
         "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": folder,
         "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": f"{folder}/server-state",
     }
+    # What listens at every address listens at this one too.
+    host = LOOPBACK if settings.read_host in {"0.0.0.0", "::"} else settings.read_host  # noqa: S104 - it asks
+    said[READS] = f"{host}:{settings.read_port}"
     if settings.tls_address is not None and settings.tls_certificate is not None:
         said[CERTIFICATE] = str(Path(settings.tls_certificate).resolve())
         said[ADDRESS] = settings.tls_address
@@ -86,6 +92,8 @@ def _set_up_front(settings: Serve, folder: str) -> None:
 
 
 def _serve(settings: Serve, folder: str) -> None:
+    if settings.read_port is None:  # the front's alone then
+        settings = settings.model_copy(update={"read_port": _free_port(settings.read_host)})
     _set_up_front(settings, folder)
     import ray
     from ray import serve
@@ -114,6 +122,14 @@ def _serve(settings: Serve, folder: str) -> None:
     console.print("Stopping.")
     serve.shutdown()
     ray.shutdown()
+
+
+def _free_port(host: str) -> int:
+    """A port that nobody listens at now."""
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as taken:
+        taken.bind((host, 0))
+        found: int = taken.getsockname()[1]
+        return found
 
 
 def _absolute(settings: ServeNrt) -> ServeNrt:

@@ -480,9 +480,18 @@ def test_a_read_only_disk_is_told_of_and_read(small_disk):
     append(writer, b"a")
     writer.close()
     assert mounts("-o", "remount,ro", disk)
+    late = FolderWriter(disk / "log")
     with pytest.raises(LogFullError, match="Read-only file system"):
-        FolderWriter(disk / "log")
+        append(late, b"b")
     assert payloads(read_all(disk / "log", writer.partition)) == [b"a"]
+    reader = FolderReader(disk / "log", "group", lambda _: None)
+    with pytest.raises(LogFullError, match="cannot be read on"):
+        reader.poll(ALL, 0)
+    assert mounts("-o", "remount,rw", disk)
+    append(late, b"b")
+    assert sorted(payloads(reader.poll(ALL, 1))) == [b"a", b"b"]
+    reader.close()
+    late.close()
 
 
 @pytest.mark.parametrize("broken", ["pwrite", "fsync"])

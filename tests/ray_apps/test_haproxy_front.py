@@ -69,9 +69,36 @@ def test_a_file_that_is_changed_again_stays_as_it_is(written):
     assert private(once, "/etc/key.pem", "0.0.0.0:8443") == once
 
 
+def test_what_it_cannot_route_yet_may_be_asked_again(written):
+    found = private(written)
+    assert " 404 " not in found
+    assert 'return status 503 content-type text/plain string "the service is starting"' in found
+    assert "hdr Retry-After 1" in found
+
+
+def test_reads_go_past_ray_while_somebody_answers_there(written):
+    found = private(routed(written), reads="127.0.0.1:8011")
+    front = found[found.index("frontend http_frontend") : found.index("backend default_backend")]
+    rules = [line for line in front.splitlines() if "use_backend" in line]
+    assert rules[0].split()[1] == "reads"
+    assert "{ nbsrv(reads) ge 1 }" in rules[0]
+    assert rules[1].split()[1] == "http-tasteprint"
+    assert "server listener 127.0.0.1:8011 check" in found
+    assert private(found, reads="127.0.0.1:8011") == found
+
+
+def routed(written):
+    """The same, once Ray knows a replica."""
+    return written.replace(
+        "    default_backend", "    use_backend http-tasteprint if TRUE\n    default_backend"
+    ).replace(
+        "listen stats", "backend http-tasteprint\n    server one 127.0.0.1:9 check\nlisten stats"
+    )
+
+
 def test_haproxy_takes_it(written, tmp_path):
     place = tmp_path / "haproxy.cfg"
-    place.write_text(private(written))
+    place.write_text(private(routed(written), reads="127.0.0.1:8011"))
     checked = subprocess.run(
         [get_haproxy_binary(), "-c", "-f", str(place)], capture_output=True, text=True, check=False
     )

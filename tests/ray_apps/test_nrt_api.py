@@ -257,13 +257,16 @@ def test_events_are_refused_while_too_many_wait(client):
     assert client.logged() == []
 
 
-def test_a_full_log_refuses_events_and_reads_go_on(client, monkeypatch):
+def test_a_full_log_refuses_events_and_reads_go_on(client, monkeypatch, caplog):
     async def full(_payloads):
-        raise LogFullError("the disk of the log is full")
+        raise LogFullError("the disk of /our/folder is full")
 
     monkeypatch.setattr(client.writer, "append", full)
-    answer = client.send(played("u3", 0))
-    assert (answer.status_code, answer.json()["detail"]) == (507, "the disk of the log is full")
+    answers = [client.send(played("u3", 0)) for _ in range(2)]
+    for answer in answers:
+        assert (answer.status_code, answer.headers["retry-after"]) == (507, "1")
+        assert answer.json()["detail"].startswith("the event log takes nothing now")
+    assert [line.getMessage() for line in caplog.records] == ["the disk of /our/folder is full"]
     assert client.ask("GET", "/v1/users/u3/embedding").status_code == 200
 
 
@@ -300,3 +303,23 @@ def test_the_openapi_document_describes_every_path_and_the_contracts(client):
     listen = body["schema"]["properties"]["listens"]["items"]
     assert "ingested_at" not in listen["properties"]
     assert {"event_id", "user_id", "item_id", "played_at"} <= set(listen["required"])
+
+
+def test_who_goes_away_while_sending_is_counted_and_is_no_fault_of_ours(client):
+    async def left():
+        return {"type": "http.disconnect"}
+
+    async def send(message):
+        assert message.get("status") in {499, None}
+
+    token = f"Bearer {WORDS['admin']}".encode()
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "path": "/v1/events",
+        "raw_path": b"/v1/events",
+        "query_string": b"",
+        "headers": [(b"authorization", token), (b"content-type", b"application/json")],
+    }
+    asyncio.run(client._http.app(scope, left, send))
+    assert 'path="/v1/events",status="499"' in client.ask("GET", "/metrics").text

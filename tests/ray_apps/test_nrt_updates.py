@@ -11,10 +11,10 @@ from numpy.testing import assert_allclose
 from lakehouse.batch import Batch
 from lakehouse.event_codec import Event
 from lakehouse.folder_log import FolderReader
-from lakehouse.online import unpack_vector
+from lakehouse.online import StoreError, unpack_vector
 from lakehouse.suppression import subject
 from ray_apps.nrt_load import SpaceLoader
-from ray_apps.nrt_space import NrtSpace
+from ray_apps.nrt_space import NrtSpace, hashed
 from schemas.contract import contract
 from tests.conftest import ROOT
 from tests.ray_apps.conftest import AS_OF, NOW, played
@@ -110,6 +110,39 @@ def test_what_is_read_again_after_a_crash_counts_once(nrt):
     assert space.bytes.decode(state.value).counted == 5 + 5
 
 
+class Failing:
+    """The store, which for a while takes no updates."""
+
+    def __init__(self, store):
+        self._store, self.fails = store, True
+
+    def __getattr__(self, name):
+        return getattr(self._store, name)
+
+    def update(self, *args):
+        if self.fails:
+            raise StoreError("its disk is full")
+        return self._store.update(*args)
+
+
+def test_what_the_store_did_not_take_is_given_to_it_again(nrt):
+    space = nrt.serve()
+    nrt.send(played("u3", 0), played("u3", 1))
+    updater = nrt.updater(space)
+    updater._store = Failing(nrt.store)
+    for _ in range(2):
+        with pytest.raises(StoreError):
+            updater.step(0.05, most=1)
+    updater._store.fails = False
+    nrt.send(played("u3", 2))
+    while updater.step(0.05).events:
+        pass
+    updater.close()
+    (state,) = nrt.store.states(space.name, ["u3"])
+    known = space.bytes.decode(state.value).plays["event"]
+    assert np.isin(hashed(pa.array([f"u3-now-{n}" for n in range(3)])), known).all()
+
+
 def test_picks_make_a_vector_of_somebody_who_has_played_nothing(nrt):
     space = nrt.load()
     pick = {
@@ -186,7 +219,7 @@ from lakehouse.online import open_store
 from lakehouse.storage import Lakehouse
 from lakehouse.suppression import erasure_key
 from ray_apps.nrt_gate import VectorGate
-from ray_apps.nrt_space import NrtSpace
+from ray_apps.nrt_space import NrtSpace, hashed
 from ray_apps.nrt_updates import Serving, SpaceUpdater
 
 lake, store, log = Lakehouse(sys.argv[1]), open_store(sys.argv[2]), Path(sys.argv[3])
