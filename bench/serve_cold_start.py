@@ -86,8 +86,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         after = dict(vectors_after(service, plan.people, catalogue, points))
     computed = NewcomerVectors.of(lake, batch, plan.people, catalogue, countries)
     through = ThroughTheApi(**vars(computed), after=after)
-    for cuts in plan.measured.values():
-        said(**differences(computed, through, cuts))
+    for name, cuts in plan.measured.items():
+        said(asked=name, **differences(computed, through, cuts))
     for row in first_hours(plan, through, args.seeds, lambda name: print(name, file=sys.stderr)):
         if row.metric in {"auc", "auc gain"}:
             said(**{name: _rounded(value) for name, value in vars(row).items()})

@@ -1,7 +1,9 @@
 """Spark over a lakehouse in an S3 store: two drivers and delta-rs commit to the same tables."""
 
 import os
+import shutil
 import subprocess
+import tempfile
 import time
 from pathlib import Path
 
@@ -19,6 +21,7 @@ pytestmark = [pytest.mark.spark, pytest.mark.whole, pytest.mark.timeout(1200)]
 ROOT = Path(__file__).parents[2]
 SMALL = "--driver-memory 1g --driver-java-options -XX:TieredStopAtLevel=1"
 PLAYS = 200
+ROOM = 6 * 10**9  # bytes; each driver makes two copies of the 642 MB
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -30,6 +33,8 @@ def hadoop_aws():
             "hadoop-aws is not fetched (642 MB): spark-submit --properties-file spark.conf "
             f"--packages {DELTA_PACKAGE},{HADOOP_AWS} jobs/session.py"
         )
+    if shutil.disk_usage(tempfile.gettempdir()).free < ROOM:
+        pytest.skip(f"less than {ROOM / 10**9:g} GB of disk are free for the drivers' JARs")
 
 
 @pytest.fixture
